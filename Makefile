@@ -1,0 +1,34 @@
+# Each target works on a fresh clone: it makes .venv, installs into it, and goes.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+.PHONY: run test lab notebooks lint links
+
+run: $(INSTALLED)  ## execute notebooks 01 to 05 into build/, print a summary
+	$(BIN)/python -m mnist_helpers notebooks --out build
+
+test: $(INSTALLED)  ## unit tests and every notebook, on the sample
+	$(BIN)/python -m pytest
+
+lab: $(INSTALLED)  ## open JupyterLab
+	$(BIN)/jupyter lab notebooks
+
+notebooks: $(INSTALLED)  ## re-execute the committed notebooks on full MNIST
+	MNIST_SOURCE=mnist $(BIN)/python -m mnist_helpers notebooks --out build/committed
+	MNIST_SOURCE=mnist $(BIN)/python -m mnist_helpers notebooks --out build/committed/solutions --folder notebooks/solutions
+	cp build/committed/*.ipynb notebooks/
+	cp build/committed/solutions/*.ipynb notebooks/solutions/
+
+lint: $(INSTALLED)  ## ruff for code and notebooks, mypy for types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+links: $(INSTALLED)  ## write the repository's address into badges, links and the Colab cell
+	$(BIN)/python tests/links.py
+
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@

@@ -1,0 +1,71 @@
+"""The tensor and training code behind the MNIST notebooks. Importing it does no work."""
+
+from mnist_helpers.checkpoints import Run, load_run, save_run, versions
+from mnist_helpers.data import DataError, DigitSet, Mnist, data_folder, load_mnist
+from mnist_helpers.evaluation import (
+    Report,
+    calibration,
+    evaluate,
+    expected_calibration_error,
+    loss_and_accuracy,
+    predict_logits,
+    report_on,
+    wilson_interval,
+)
+from mnist_helpers.history import EpochRecord, History
+from mnist_helpers.mnist_files import read_idx
+from mnist_helpers.models import DigitClassifier, Normalize, count_parameters
+from mnist_helpers.prediction import load_image, predict, prediction_lines
+from mnist_helpers.recipes import (
+    Recipe,
+    RecipeError,
+    epoch_seed,
+    learning_rate_at,
+    make_optimizer,
+    resolve_device,
+    resolve_precision,
+)
+from mnist_helpers.storage import CheckpointError
+from mnist_helpers.training import TrainingDiverged, fit
+from mnist_helpers.zoo import ZOO, ZooEntry
+
+__all__ = [
+    "ZOO",
+    "CheckpointError",
+    "DataError",
+    "DigitClassifier",
+    "DigitSet",
+    "EpochRecord",
+    "History",
+    "Mnist",
+    "Normalize",
+    "Recipe",
+    "RecipeError",
+    "Report",
+    "Run",
+    "TrainingDiverged",
+    "ZooEntry",
+    "calibration",
+    "count_parameters",
+    "data_folder",
+    "epoch_seed",
+    "evaluate",
+    "expected_calibration_error",
+    "fit",
+    "learning_rate_at",
+    "load_image",
+    "load_mnist",
+    "load_run",
+    "loss_and_accuracy",
+    "make_optimizer",
+    "predict",
+    "predict_logits",
+    "prediction_lines",
+    "read_idx",
+    "report_on",
+    "resolve_device",
+    "resolve_precision",
+    "save_run",
+    "versions",
+    "wilson_interval",
+]

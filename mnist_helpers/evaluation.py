@@ -1,0 +1,184 @@
+"""How good is a model: accuracy and its interval, F1, confusion, calibration (04_evaluation.ipynb).
+
+Every figure is a sum over samples divided by their number, never a mean of batch means.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mnist_helpers.data import DigitSet
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@torch.no_grad()
+def predict_logits(model: nn.Module, images: Tensor, batch_size: int = 1_000) -> Tensor:
+    """Logits, float32 `[N, 10]` on the CPU, in evaluation mode; the model's mode is put back.
+
+    Args:
+        model: takes images `[N, 1, 28, 28]`, gives logits `[N, 10]`; runs on its own device.
+        images: uint8 0 to 255, or float in [0, 1], `[N, 1, 28, 28]`.
+        batch_size: how many images go through at a time; the result does not depend on it,
+            up to rounding.
+    """
+    weight = next(model.parameters(), images)
+    was_training = model.training
+    model.eval()
+    try:
+        logits = [model(part.to(weight.device)).float().cpu() for part in images.split(batch_size)]
+    finally:
+        model.train(was_training)
+    return torch.cat(logits)
+
+
+def loss_and_accuracy(model: nn.Module, digits: DigitSet) -> tuple[float, float]:
+    """Mean cross-entropy (nats) and the fraction of right answers over all of `digits`."""
+    logits, labels = predict_logits(model, digits.images), digits.labels.cpu()
+    correct = (logits.argmax(dim=1) == labels).sum().item()
+    return F.cross_entropy(logits, labels).item(), correct / len(labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """The result of `evaluate(model, digits)`; fractions are 0 to 1.
+
+    Attributes:
+        name: the name of the digits.
+        labels: int64 `[N]`, the true digits.
+        probabilities: float32 `[N, 10]`; rows sum to 1.
+        loss: mean cross-entropy in nats.
+        accuracy: right answers divided by N.
+        accuracy_interval: its Wilson 95 % interval, (low, high).
+        f1_macro: the plain mean of the ten F1 scores.
+        f1_weighted: their mean weighted by how often each digit occurs.
+        confusion: int64 `[10, 10]`; row: true digit, column: predicted digit.
+        per_class: precision, recall, F1 and support; a row a digit.
+    """
+
+    name: str
+    labels: Tensor
+    probabilities: Tensor
+    loss: float
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    f1_macro: float
+    f1_weighted: float
+    confusion: Tensor
+    per_class: "pd.DataFrame"
+
+    @property
+    def source(self) -> str:
+        """Where the digits come from: `mnist`, `sample` or the name of your own data set."""
+        return self.name.split("/")[0]
+
+    @property
+    def predictions(self) -> Tensor:
+        """The most probable digit of each image, int64 `[N]`."""
+        return self.probabilities.argmax(dim=1)
+
+    def mistakes(self) -> Tensor:
+        """Positions of the wrong answers, int64 `[M]`, the most confident mistake first."""
+        confidence = self.probabilities.max(dim=1).values
+        wrong = (self.predictions != self.labels).nonzero().flatten()
+        return wrong[confidence[wrong].argsort(descending=True, stable=True)]
+
+    def most_confused(self, count: int = 5) -> list[tuple[int, int, int]]:
+        """The most frequent errors: `(true digit, predicted digit, how often)`."""
+        errors = self.confusion.clone().fill_diagonal_(0).flatten()
+        top = errors.argsort(descending=True, stable=True)[:count].tolist()
+        return [(i // 10, i % 10, int(errors[i])) for i in top if errors[i] > 0]
+
+    def __str__(self) -> str:
+        low, high = self.accuracy_interval
+        return (
+            f"{self.name}: {len(self.labels):,} digits\n"
+            f"accuracy     {self.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%})\n"
+            f"macro F1     {self.f1_macro:.4f}\n"
+            f"weighted F1  {self.f1_weighted:.4f}\n"
+            f"loss         {self.loss:.4f}"
+        )
+
+
+def evaluate(model: nn.Module, digits: DigitSet) -> Report:
+    """Run `model` over `digits` and report. Changes nothing: neither weights nor random state."""
+    return report_on(predict_logits(model, digits.images), digits.labels.cpu(), digits.name)
+
+
+def report_on(logits: Tensor, labels: Tensor, name: str) -> Report:
+    """The report on logits `[N, 10]` and true labels `[N]`.
+
+    Raises:
+        ValueError: there are no labels, or not as many as logits.
+    """
+    # Here, not above: scikit-learn takes longer to import than all of this package.
+    import pandas as pd
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+    if len(labels) == 0 or len(labels) != len(logits):
+        raise ValueError(f"{len(labels)} labels for {len(logits)} logits: give one each")
+    predictions = logits.argmax(dim=1)
+    confusion = confusion_matrix(labels, predictions, labels=range(10))
+    precision, recall, f1, support = precision_recall_fscore_support(
+        labels, predictions, labels=range(10), zero_division=0
+    )
+    correct = int(confusion.trace())
+    present = (confusion.sum(axis=0) + confusion.sum(axis=1)) > 0  # as scikit-learn counts classes
+    columns = {"precision": precision, "recall": recall, "f1": f1, "support": support}
+    return Report(
+        name=name,
+        labels=labels,
+        probabilities=logits.softmax(dim=1),
+        loss=F.cross_entropy(logits, labels).item(),
+        accuracy=correct / len(labels),
+        accuracy_interval=wilson_interval(correct, len(labels)),
+        f1_macro=float(f1[present].mean()),
+        f1_weighted=float((f1 * support).sum() / support.sum()),
+        confusion=torch.from_numpy(confusion),
+        per_class=pd.DataFrame(columns, index=pd.Index(range(10), name="digit")),
+    )
+
+
+def wilson_interval(correct: int, total: int) -> tuple[float, float]:
+    """95 % interval of an accuracy, (low, high), by Wilson's score method.
+
+    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference",
+    Journal of the American Statistical Association 22, 1927.
+    """
+    from scipy.stats import binomtest  # here: slow to import
+
+    interval = binomtest(correct, total).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def calibration(probabilities: Tensor, labels: Tensor, bins: int = 15) -> "pd.DataFrame":
+    """Confidence against accuracy, a row per bin of equal width that holds a prediction.
+
+    Args:
+        probabilities: `[N, 10]`; labels: int64 `[N]`; bins: how many divide 0 to 1.
+
+    Returns:
+        Columns `confidence` and `accuracy` (means over the bin) and `count`.
+    """
+    import pandas as pd  # here: slow to import
+
+    confidence, predictions = probabilities.double().max(dim=1)
+    frame = pd.DataFrame({"confidence": confidence, "accuracy": (predictions == labels).double()})
+    # Bins are (low, high]: a confidence of exactly 1 belongs to the last.
+    bin_of = (confidence * bins).ceil().clamp(1, bins).long() - 1
+    grouped = frame.groupby(bin_of.numpy())
+    return grouped.mean().assign(count=grouped.size())
+
+
+def expected_calibration_error(probabilities: Tensor, labels: Tensor, bins: int = 15) -> float:
+    """ECE, 0 (best) to 1: the mean gap between confidence and accuracy, weighted by count.
+
+    Source: C. Guo et al., "On calibration of modern neural networks", ICML 2017.
+    """
+    table = calibration(probabilities, labels, bins)
+    gap = (table["confidence"] - table["accuracy"]).abs()
+    return float((gap * table["count"]).sum() / table["count"].sum())

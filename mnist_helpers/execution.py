@@ -1,0 +1,123 @@
+"""Run notebooks from top to bottom, and keep what they print and draw."""
+
+import json
+import os
+from base64 import b64decode
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+from mnist_helpers.storage import write_whole
+
+CELL_TIMEOUT_SECONDS = 1_800
+
+
+class NotebookError(RuntimeError):
+    """A notebook is missing, or a cell of it failed; the message names both and the error."""
+
+
+def find_notebooks(folder: Path, numbers: Iterable[str] | None = None) -> list[Path]:
+    """The notebooks `NN_*.ipynb` in `folder` in order: all, or those with the numbers.
+
+    Raises:
+        NotebookError: there is none, or none with that number.
+    """
+    paths = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+    if not paths:
+        raise NotebookError(f"no notebooks in {folder}: run this where the repository lies")
+    if not numbers:
+        return paths
+    by_number = {path.name[:2]: path for path in paths}
+    wanted = [number.zfill(2) for number in numbers]
+    unknown = [number for number in wanted if number not in by_number]
+    if unknown:
+        raise NotebookError(f"no notebook {unknown[0]}: choose from {', '.join(by_number)}")
+    return [by_number[number] for number in sorted(wanted)]
+
+
+def execute_notebooks(paths: list[Path], out: Path) -> str:
+    """Execute into `out`, figures into `out/figures`, runs into `out/runs`; a summary in lines.
+
+    Each notebook gets a fresh kernel that works in `out`.
+
+    Raises:
+        NotebookError: a cell failed; the notebook so far is in `out`.
+        CheckpointError: `out` cannot be written.
+    """
+    environment = _kernel_environment()
+    write_whole(out / "figures" / ".keep", b"")
+    figures = 0
+    for path in paths:
+        print(f"{path.name} ...", flush=True)
+        figures += _execute(path, out, environment)
+    return "\n".join([*_results(out), f"{figures} figures in {out / 'figures'}"])
+
+
+def _kernel_environment() -> dict[str, str]:
+    """The environment with an absolute data folder and without progress bars."""
+    environment = {**os.environ, "TQDM_DISABLE": "1"}
+    if environment.get("MNIST_DATA_DIR"):
+        environment["MNIST_DATA_DIR"] = str(Path(environment["MNIST_DATA_DIR"]).absolute())
+    return environment
+
+
+def _execute(path: Path, out: Path, environment: dict[str, str]) -> int:
+    """Run one notebook, write it and its figures; return how many figures."""
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_TIMEOUT_SECONDS,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(out)}},
+        record_timing=False,
+    )
+    failure = None
+    try:
+        client.execute(env=environment)
+    except CellExecutionError as error:
+        failure = error
+    notebook.metadata.pop("language_info", None)  # the version of this Python tells nothing
+    write_whole(out / path.name, (nbformat.writes(notebook) + "\n").encode())
+    if failure is not None:
+        index = _failed_cell(notebook)
+        reason = f"{failure.ename}: {failure.evalue}"
+        raise NotebookError(f"{path.name}, cell {index}: {reason}; see {out / path.name}")
+    return _write_figures(notebook, path.stem, out / "figures")
+
+
+def _failed_cell(notebook: Any) -> int:
+    """The position, from 1, of the cell with the error."""
+    for index, cell in enumerate(notebook.cells, start=1):
+        if any(output.output_type == "error" for output in cell.get("outputs", [])):
+            return index
+    return 0
+
+
+def _write_figures(notebook: Any, stem: str, folder: Path) -> int:
+    """Write each PNG among the outputs as `stem-1.png`, `stem-2.png`, ..."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    images = [
+        output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})
+    ]
+    for number, image in enumerate(images, start=1):
+        write_whole(folder / f"{stem}-{number}.png", b64decode(image))
+    return len(images)
+
+
+def _results(out: Path) -> list[str]:
+    """What the runs that the notebooks saved reached on the test set."""
+    lines = []
+    for path in sorted(out.glob("runs/*/metrics.json")):
+        values = json.loads(path.read_text(encoding="utf-8"))
+        low, high = values["test_accuracy_interval"]
+        lines += [
+            f"source: {values['source']}, model: {values['model']}",
+            f"test accuracy: {values['test_accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%})",
+            f"macro F1: {values['test_f1_macro']:.4f}",
+            f"weighted F1: {values['test_f1_weighted']:.4f}",
+        ]
+    return lines

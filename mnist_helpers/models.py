@@ -1,0 +1,106 @@
+"""The convolutional networks, each a plain sequence of layers (02_model.ipynb).
+
+A model takes raw images `[N, 1, 28, 28]` (uint8 0 to 255, or float in [0, 1]) and returns logits
+`[N, 10]`. The normalisation is its first layer, so no caller can normalise wrongly.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+# Mean and standard deviation of all pixels of the 60,000 training images, scaled to [0, 1];
+# 01_data.ipynb computes them.
+MNIST_MEAN, MNIST_STD = 0.1307, 0.3081
+
+
+class Normalize(nn.Module):
+    """Turn raw pixels into floats: uint8 is scaled to [0, 1], then `(images - mean) / std`.
+
+    Raises:
+        TypeError: the images are neither uint8 nor float.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: float = MNIST_MEAN, std: float = MNIST_STD) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean))
+        self.register_buffer("std", torch.tensor(std))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images of any shape; the result is float of the same shape."""
+        if images.dtype == torch.uint8:
+            images = images.to(self.mean.dtype) / 255
+        elif not images.is_floating_point():
+            raise TypeError(f"images are {images.dtype}; give uint8 0..255 or float in [0, 1]")
+        return (images - self.mean) / self.std
+
+    def extra_repr(self) -> str:
+        """Mean and standard deviation, for `print(model)`."""
+        return f"mean={self.mean.item():.4g}, std={self.std.item():.4g}"
+
+
+class DigitClassifier(nn.Sequential):
+    """A sequence of layers with a name, so that a saved run can be built again."""
+
+    def __init__(self, name: str, *layers: nn.Module) -> None:
+        super().__init__(*layers)
+        self.name = name
+
+
+# Filled by the decorator below: checkpoints.py builds a saved model by its name.
+BUILDERS: dict[str, Callable[..., DigitClassifier]] = {}
+
+
+def _model(layers: Callable[[], list[nn.Module]]) -> Callable[..., DigitClassifier]:
+    """Make a builder `build(seed=0)` from a function that lists the layers."""
+
+    def build(seed: int = 0) -> DigitClassifier:
+        with torch.random.fork_rng(devices=[]):  # leaves the caller's random state alone
+            torch.manual_seed(seed)
+            return DigitClassifier(layers.__name__, *layers())
+
+    build.__name__ = build.__qualname__ = layers.__name__
+    build.__doc__ = layers.__doc__
+    BUILDERS[layers.__name__] = build
+    return build
+
+
+@_model
+def two_conv() -> list[nn.Module]:
+    """Two 3x3 convolutions without padding and one hidden layer; 225,034 parameters.
+
+    Shapes: 1x28x28 -> 32x26x26 -> pool 32x13x13 -> 64x11x11 -> pool 64x5x5 -> 1600 -> 128 -> 10.
+    The input is scaled to [0, 1] only. `seed` decides the initial weights.
+    """
+    return [
+        Normalize(mean=0.0, std=1.0),
+        *(nn.Conv2d(1, 32, 3), nn.MaxPool2d(2), nn.ReLU()),
+        *(nn.Conv2d(32, 64, 3), nn.MaxPool2d(2), nn.ReLU()),
+        *(nn.Flatten(), nn.Linear(1600, 128), nn.ReLU()),
+        nn.Linear(128, 10),
+    ]
+
+
+@_model
+def two_conv_dropout() -> list[nn.Module]:
+    """The network of the notebooks: two_conv's layers with dropout before the last; 225,034
+    parameters.
+
+    Shapes: 1x28x28 -> 32x26x26 -> pool 32x13x13 -> 64x11x11 -> pool 64x5x5 -> 1600 -> 128 -> 10.
+    The widths, which its source leaves open, are two_conv's. `seed` decides the initial weights.
+    """
+    return [
+        Normalize(),
+        *(nn.Conv2d(1, 32, 3), nn.MaxPool2d(2), nn.ReLU()),
+        *(nn.Conv2d(32, 64, 3), nn.MaxPool2d(2), nn.ReLU()),
+        *(nn.Flatten(), nn.Linear(1600, 128), nn.ReLU(), nn.Dropout(0.5)),
+        nn.Linear(128, 10),
+    ]
+
+
+def count_parameters(model: nn.Module) -> int:
+    """The number of weights that training changes."""
+    return sum(weight.numel() for weight in model.parameters() if weight.requires_grad)

@@ -1,0 +1,247 @@
+"""Every figure of the notebooks. Functions return a Figure or Axes and never show one.
+
+Colours are Okabe and Ito's, which the colour-blind can tell apart; no colour stands alone: line
+styles, marks or numbers say the same, so a grey print can be read too.
+"""
+
+from collections.abc import Sequence
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import seaborn as sns
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from mnist_helpers.evaluation import Report, calibration, expected_calibration_error
+from mnist_helpers.history import History
+from mnist_helpers.recipes import Recipe, learning_rate_at
+
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#777777"
+RIGHT, WRONG = "✓", "✗"
+
+
+class Described:
+    """A figure with alternative text, for those who cannot see it; a notebook shows both."""
+
+    def __init__(self, figure: Figure, alt: str) -> None:
+        self.figure, self.alt = figure, alt
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        buffer = BytesIO()
+        self.figure.savefig(buffer, format="png", dpi=80, facecolor="white")
+        data = {"image/png": buffer.getvalue(), "text/plain": f"Figure: {self.alt}"}
+        return data, {"image/png": {"alt": self.alt}}
+
+
+def describe(figure: Figure, alt: str) -> Described:
+    """The figure with its alternative text: make it the last line of a cell."""
+    return Described(figure, alt)
+
+
+def image_grid(
+    images: Tensor | np.ndarray,
+    titles: Sequence[str] | None = None,
+    columns: int = 10,
+    title: str = "",
+    cmap: str = "gray",
+    limits: tuple[float, float] | None = None,
+) -> Figure:
+    """Images `[N, H, W]` or `[N, 1, H, W]`, in rows; N at most 100 reads well.
+
+    Without `limits` (the values of black and white) each image has its own, so use limits where
+    images are compared. Diverging maps such as `RdBu_r` are centred on 0.
+    """
+    images = torch.as_tensor(np.asarray(images)).squeeze(1) if len(images) else torch.empty(0)
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    height = rows * (1.15 if titles is None else 1.45) + (0.4 if title else 0)
+    figure = Figure(figsize=(max(columns * 1.15, 3), height), layout="constrained")
+    for index, ax in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
+        ax.axis("off")
+        if index < len(images):
+            image = images[index].float()
+            low, high = limits or (float(image.min()), float(image.max()))
+            if cmap == "RdBu_r":
+                low, high = -max(-low, high), max(-low, high)
+            ax.imshow(image, cmap=cmap, vmin=low, vmax=high)
+            if titles is not None:
+                ax.set_title(titles[index], fontsize=9)
+    figure.suptitle(title)
+    return figure
+
+
+def pixel_values(image: Tensor) -> Figure:
+    """One image, uint8 `[1, 28, 28]`, with the value written into every pixel that has ink."""
+    figure = Figure(figsize=(8.5, 8.5), layout="constrained")
+    ax = figure.subplots()
+    values = image.squeeze().numpy()
+    words = np.where(values > 0, values.astype(str), "")
+    sns.heatmap(
+        values,
+        ax=ax,
+        cmap="gray",
+        annot=words,
+        fmt="",
+        annot_kws={"size": 7},
+        cbar=False,
+        square=True,
+    )
+    ax.set(title="One digit as numbers: 0 is paper, 255 is ink", xlabel="column", ylabel="row")
+    return figure
+
+
+def class_counts(sets: dict[str, Tensor]) -> Figure:
+    """Share of each digit in several sets of labels, as bars side by side."""
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    ax = figure.subplots()
+    width = 0.8 / len(sets)
+    styles = zip((BLUE, ORANGE, GREY), ("", "//", ".."), strict=True)
+    for index, ((name, labels), (colour, hatch)) in enumerate(
+        zip(sets.items(), styles, strict=False)
+    ):
+        share = torch.bincount(labels, minlength=10) / len(labels)
+        place = np.arange(10) + (index - (len(sets) - 1) / 2) * width
+        label = f"{name} ({len(labels):,})"
+        ax.bar(place, share, width, label=label, color=colour, hatch=hatch, edgecolor="white")
+    ax.set(title="Share of each digit", xlabel="digit", ylabel="share of the set")
+    ax.set(xticks=range(10), ylim=(0, None))
+    ax.legend(ncols=3, loc="lower center", framealpha=1)
+    return figure
+
+
+def training_curves(history: History) -> Figure:
+    """Loss and accuracy of training and validation over the epochs, side by side."""
+    frame = history.to_frame()
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    for ax, what, unit in zip(
+        figure.subplots(1, 2), ("loss", "accuracy"), ("nats", ""), strict=True
+    ):
+        for name, colour, style in (("train", BLUE, "o-"), ("validation", ORANGE, "s--")):
+            ax.plot(frame["epoch"], frame[f"{name}_{what}"], style, color=colour, label=name)
+        ax.set(title=what.capitalize(), xlabel="epoch", ylabel=f"{what} {unit and f'({unit})'}")
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.grid(alpha=0.3)
+        ax.legend()
+    return figure
+
+
+def step_losses(history: History, window: int = 50) -> Figure:
+    """The training loss of every step and its moving average, on a logarithmic axis."""
+    losses = np.array(history.step_losses)
+    window = max(1, min(window, len(losses)))
+    smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    ax = figure.subplots()
+    ax.semilogy(
+        np.arange(len(losses)) + 1, losses, color=GREY, alpha=0.4, lw=0.6, label="each step"
+    )
+    steps = np.arange(len(smooth)) + window
+    ax.semilogy(steps, smooth, color=BLUE, lw=2, label=f"mean of the last {window}")
+    ax.set(title="Training loss of every step", xlabel="step", ylabel="loss (nats, log scale)")
+    ax.grid(alpha=0.3, which="both")
+    ax.legend()
+    return figure
+
+
+def learning_rates(recipes: dict[str, Recipe], steps_per_epoch: int) -> Figure:
+    """The learning rate of every step under several recipes."""
+    figure = Figure(figsize=(8, 3), layout="constrained")
+    ax = figure.subplots()
+    for (name, recipe), style in zip(recipes.items(), ("-", "--", "-.", ":"), strict=False):
+        steps = range(recipe.epochs * steps_per_epoch)
+        rates = [learning_rate_at(recipe, step, steps_per_epoch) for step in steps]
+        ax.plot(np.array(steps) / steps_per_epoch, rates, style, label=name)
+    ax.set(title="Learning rate", xlabel="epoch", ylabel="learning rate", ylim=(0, None))
+    ax.grid(alpha=0.3)
+    ax.legend()
+    return figure
+
+
+def confusion(report: Report, view: str = "counts", ax: Axes | None = None) -> Axes:
+    """The confusion matrix: `counts`, `rows` (each row sums to 1) or `errors` (no diagonal)."""
+    counts = report.confusion.double()
+    if view == "rows":
+        counts = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
+    elif view == "errors":
+        counts = counts.fill_diagonal_(0)
+    elif view != "counts":
+        raise ValueError(f"unknown view {view!r}: choose counts, rows or errors")
+    ax = ax or Figure(figsize=(5.5, 5), layout="constrained").subplots()
+    words = np.array([[_cell(value, view) for value in row] for row in counts.tolist()])
+    sns.heatmap(
+        counts.numpy(), annot=words, fmt="", ax=ax, cmap="Blues", square=True, cbar=False,
+        annot_kws={"size": 8}, linewidths=0.5,
+    )  # fmt: skip
+    titles = {"counts": "Counts", "rows": "Share of each true digit", "errors": "Errors only"}
+    ax.set(title=titles[view], xlabel="predicted digit", ylabel="true digit")
+    ax.tick_params(rotation=0)
+    return ax
+
+
+def _cell(value: float, view: str) -> str:
+    """The text of one cell of a confusion matrix; empty for nothing."""
+    if value == 0:
+        return ""
+    return f"{value:.3f}".removeprefix("0") if view == "rows" else f"{value:.0f}"
+
+
+def confusion_views(report: Report) -> Figure:
+    """All three views of the confusion matrix side by side."""
+    figure = Figure(figsize=(14, 4.8), layout="constrained")
+    for ax, view in zip(figure.subplots(1, 3), ("counts", "rows", "errors"), strict=True):
+        confusion(report, view, ax)
+    return figure
+
+
+def predictions(images: Tensor, labels: Tensor, probabilities: Tensor) -> Figure:
+    """Images with true digit, prediction and its probability, five a row, right or wrong marked."""
+    confidence, predicted = probabilities.max(dim=1)
+    right = (predicted == labels).tolist()
+    triples = zip(labels, predicted, confidence, right, strict=True)
+    titles = [
+        f"true {true}, predicted {guess} {RIGHT if ok else WRONG}\nprobability {share:.1%}"
+        for true, guess, share, ok in triples
+    ]
+    figure = image_grid(images, titles, columns=5, limits=(0, 255))
+    figure.set_size_inches(10, 2.4 * -(-len(images) // 5))
+    for ax, ok in zip(figure.axes, right, strict=False):
+        ax.title.set_color(BLUE if ok else ORANGE)
+    return figure
+
+
+def probability_bars(
+    image: Tensor, probabilities: Tensor, label: int | None = None, title: str = ""
+) -> Figure:
+    """An image and its ten probabilities as bars; the true digit's tick is marked where given."""
+    figure = Figure(figsize=(8, 2.8), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1, 2.2))
+    left.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255 if image.dtype == torch.uint8 else 1)
+    left.set(title=title, xticks=[], yticks=[])
+    best = int(probabilities.argmax())
+    colours = [BLUE if digit == best else GREY for digit in range(10)]
+    bars = right.bar(range(10), probabilities, color=colours)
+    right.bar_label(bars, [f"{value:.2f}" for value in probabilities.tolist()], fontsize=8)
+    names = [f"{digit}\ntrue" if digit == label else str(digit) for digit in range(10)]
+    right.set(xticks=range(10), ylim=(0, 1.12), xlabel="digit", ylabel="probability")
+    right.set_xticklabels(names)
+    right.set_title(f"prediction: {best}")
+    return figure
+
+
+def calibration_curve(report: Report, bins: int = 15) -> Figure:
+    """Accuracy against confidence, bin by bin, and how many predictions each bin holds."""
+    table = calibration(report.probabilities, report.labels, bins)
+    error = expected_calibration_error(report.probabilities, report.labels, bins)
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot([0, 1], [0, 1], ":", color=GREY, label="perfectly calibrated")
+    left.plot(table["confidence"], table["accuracy"], "o-", color=BLUE, label="model")
+    left.set(title=f"Calibration, ECE {error:.4f}", xlabel="confidence", ylabel="accuracy")
+    left.legend()
+    right.bar(table["confidence"], table["count"], width=0.8 / bins, color=BLUE)
+    right.set(title="Predictions by confidence", xlabel="confidence", xlim=(0, 1.03))
+    right.set(ylabel="count (log scale)", yscale="log")
+    return figure

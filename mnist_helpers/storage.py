@@ -1,0 +1,93 @@
+"""Files that are there whole or not at all; tensors in a format that can run no code.
+
+Weights are safetensors files, so loading one is safe, whoever made it. Every file is written
+beside its target and then moved onto it.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class CheckpointError(ValueError):
+    """A run or checkpoint is missing, damaged or does not fit; the message says the mend."""
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all, whenever the process dies.
+
+    Raises:
+        CheckpointError: the folder cannot be written.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
+            temporary = Path(file.name)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        if temporary:
+            temporary.unlink(missing_ok=True)
+        reason = error.strerror or str(error)
+        raise CheckpointError(
+            f"cannot write {path} ({reason}): choose a folder that can be written"
+        ) from error
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], info: Mapping[str, Any]) -> None:
+    """Write tensors, and `info` as JSON in the file's header, as one safetensors file."""
+    from safetensors.torch import save
+
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_whole(path, save(plain, metadata={"info": json.dumps(info)}))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors (on the CPU) and the info of a file of `write_tensors`.
+
+    Raises:
+        CheckpointError: the file is missing, truncated or not a safetensors file of ours.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing: train first, or name another folder")
+    try:
+        with safe_open(path, framework="pt") as file:
+            info = json.loads((file.metadata() or {}).get("info", "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()}, info  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is not a whole safetensors file ({error}): copy it again or train again"
+        ) from error
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor], where: str = "the file") -> None:
+    """Copy weights into `model`, in place.
+
+    Raises:
+        CheckpointError: names or shapes differ from the model's; nothing is copied then.
+    """
+    expected = model.state_dict()
+    wrong = sorted(
+        name
+        for name in expected.keys() | weights.keys()
+        if name not in weights
+        or name not in expected
+        or weights[name].shape != expected[name].shape
+    )
+    if wrong:
+        raise CheckpointError(
+            f"{where} does not fit this model (first difference: {wrong[0]}): "
+            "load it into the model that it was saved from"
+        )
+    model.load_state_dict(dict(weights))

@@ -1,0 +1,252 @@
+"""fit(): the training loop, its history, and how it stops and goes on (03_training.ipynb)."""
+
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mnist_helpers.checkpoints import CHECKPOINT, load_state, model_name, save_state, versions
+from mnist_helpers.data import DigitSet
+from mnist_helpers.evaluation import loss_and_accuracy
+from mnist_helpers.history import EpochRecord, History
+from mnist_helpers.recipes import (
+    Recipe,
+    epoch_seed,
+    learning_rate_at,
+    make_optimizer,
+    resolve_device,
+    resolve_precision,
+)
+from mnist_helpers.storage import CheckpointError, load_weights, read_tensors
+
+
+class TrainingDiverged(ArithmeticError):
+    """The loss became NaN or infinite; the message names epoch, step and the mend."""
+
+
+def fit(
+    model: nn.Module,
+    train: DigitSet,
+    validation: DigitSet,
+    recipe: Recipe,
+    *,
+    device: str | torch.device = "auto",
+    run_dir: str | Path | None = None,
+    resume: bool = False,
+    verbose: bool = True,
+) -> History:
+    """Train `model` in place; it ends in evaluation mode, with the weights that `recipe` keeps.
+
+    Ctrl-C, or the notebook's stop button, ends training and returns the history so far.
+
+    Args:
+        model: images `[N, 1, 28, 28]` in, logits `[N, 10]` out; moved to `device`.
+        train: what it learns from. validation: what epochs are compared on.
+        recipe: how to train.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        run_dir: where a checkpoint is kept after every epoch; None: nowhere.
+        resume: go on from the checkpoint in `run_dir`, bit-exact on the CPU. The recipe must be
+            the checkpoint's; only `epochs` may have grown, under a schedule that ignores it.
+        verbose: print a line an epoch and the time, and show a bar in a terminal or notebook.
+
+    Raises:
+        TrainingDiverged: the loss is NaN or infinite; the model gets its best weights so far back.
+        CheckpointError: the checkpoint cannot be written, or not be resumed from.
+        RecipeError: there is no such device.
+    """
+    run = _Run(model, train, validation, recipe, resolve_device(device), verbose)
+    path = Path(run_dir) / CHECKPOINT if run_dir is not None else None
+    if resume:
+        if path is None:
+            raise CheckpointError("resume needs run_dir, the folder of the checkpoint")
+        run.restore(path)
+    elif path is not None:
+        run.save(path)  # before the first epoch: a folder that cannot be written fails at once
+    try:
+        while not run.done:
+            run.one_epoch()
+            if path is not None:
+                run.save(path)
+    except KeyboardInterrupt:
+        run.history.interrupted = True
+    except TrainingDiverged:
+        load_weights(model, run.best_weights)
+        raise
+    if recipe.keep == "best":
+        load_weights(model, run.best_weights)
+    model.eval()
+    if verbose:
+        run.say_goodbye()
+    return run.history
+
+
+class _Run:
+    """The state of one training run: what a checkpoint holds."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        train: DigitSet,
+        validation: DigitSet,
+        recipe: Recipe,
+        device: torch.device,
+        verbose: bool,
+    ) -> None:
+        if not len(train) or not len(validation):
+            raise ValueError("train and validation must each hold at least one digit")
+        self.device, self.recipe, self.verbose = device, recipe, verbose
+        # Convolutions and pooling are faster when the channels of a pixel lie side by side.
+        self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.train, self.validation = train.to(device), validation.to(device)
+        self.optimizer = make_optimizer(model, recipe)
+        self.history = History(str(device), resolve_precision(recipe.precision, device))
+        self.best_weights = _copy(model)
+        self.steps_per_epoch = -(-len(train) // recipe.batch_size)
+
+    @property
+    def done(self) -> bool:
+        """Whether the last epoch is reached, or patience has run out."""
+        epochs, best = self.history.epochs, self.history.best
+        patience = self.recipe.patience
+        stale = len(epochs) - best.epoch if best else 0
+        return len(epochs) >= self.recipe.epochs or (patience is not None and stale >= patience)
+
+    def one_epoch(self) -> None:
+        """Train for one epoch, validate, record; the caller's random state is left alone."""
+        start, epoch = time.perf_counter(), len(self.history.epochs)
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            loss, accuracy, step_losses = self._train_epoch(epoch)
+        validation_loss, validation_accuracy = loss_and_accuracy(self.model, self.validation)
+        self._check_finite(validation_loss, (epoch + 1) * self.steps_per_epoch - 1)
+        record = EpochRecord(
+            epoch + 1,
+            loss,
+            accuracy,
+            validation_loss,
+            validation_accuracy,
+            self.optimizer.param_groups[0]["lr"],
+            time.perf_counter() - start,
+        )
+        self.history.epochs.append(record)
+        self.history.step_losses.extend(step_losses)
+        if self.history.best is record:
+            self.best_weights = _copy(self.model)
+        if self.verbose:
+            print(record)
+
+    def _train_epoch(self, epoch: int) -> tuple[float, float, list[float]]:
+        """Loss and accuracy over the epoch's samples, and the loss of each step."""
+        generator = torch.manual_seed(epoch_seed(self.recipe.seed, epoch))
+        self.model.train()
+        losses: list[float] = []
+        total = 0.0
+        correct = torch.zeros((), device=self.device, dtype=torch.int64)
+        with _bar(self.steps_per_epoch, f"epoch {epoch + 1}", self.verbose) as bar:
+            for images, labels in self.train.batches(self.recipe.batch_size, generator):
+                step = epoch * self.steps_per_epoch + len(losses)
+                logits, loss = self._step(images, labels, step)
+                losses.append(loss)
+                total += loss * len(labels)
+                correct += (logits.argmax(dim=1) == labels).sum()
+                bar.update()
+        count = len(self.train)
+        return total / count, correct.item() / count, losses
+
+    def _step(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, float]:
+        """One step down the gradient; logits and loss are those before it."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate_at(self.recipe, step, self.steps_per_epoch)
+        bfloat16 = self.history.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
+            logits = self.model(images)
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
+        value = loss.item()
+        self._check_finite(value, step)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return logits.detach(), value
+
+    def _check_finite(self, loss: float, step: int) -> None:
+        """TrainingDiverged if the loss is NaN or infinite."""
+        if not math.isfinite(loss):
+            epoch, within = divmod(step, self.steps_per_epoch)
+            raise TrainingDiverged(
+                f"the loss is {loss} in epoch {epoch + 1}, step {within + 1}: try a smaller "
+                f"learning rate than {self.recipe.learning_rate:g}, or look for broken images"
+            )
+
+    @property
+    def _identity(self) -> dict[str, Any]:
+        """What must be the same for a run to go on."""
+        return {
+            "model": model_name(self.model),
+            "recipe": asdict(self.recipe),
+            "data": [self.train.name, len(self.train), self.validation.name, len(self.validation)],
+        }
+
+    def save(self, path: Path) -> None:
+        """Write the checkpoint."""
+        info = {
+            **self._identity,
+            "epochs": [asdict(record) for record in self.history.epochs],
+            "step_losses": self.history.step_losses,
+            "finished": False,
+            "device": str(self.device),
+            "versions": versions(),
+        }
+        save_state(path, self.model, self.best_weights, self.optimizer, info)
+
+    def restore(self, path: Path) -> None:
+        """Go back to the state of the checkpoint."""
+        tensors, info = read_tensors(path)
+        self._check_fits(info, path)
+        self.best_weights = load_state(path, tensors, self.model, self.optimizer)
+        self.history.epochs = [EpochRecord(**record) for record in info["epochs"]]
+        self.history.step_losses = info["step_losses"]
+
+    def _check_fits(self, info: dict[str, Any], path: Path) -> None:
+        """CheckpointError unless this run may go on from a checkpoint with that info."""
+        mine = self._identity
+        theirs = {name: info.get(name) for name in mine}
+        if self.recipe.schedule in ("none", "step") and theirs["recipe"]:
+            theirs["recipe"] = {**theirs["recipe"], "epochs": self.recipe.epochs}
+        for name in mine:
+            if mine[name] != theirs[name]:
+                raise CheckpointError(
+                    f"{path} was made with another {name} ({theirs[name]}, here {mine[name]}): "
+                    "resume with that one, or train in another folder"
+                )
+
+    def say_goodbye(self) -> None:
+        """Print how long it took, or where it was interrupted."""
+        history = self.history
+        if history.interrupted:
+            print(f"Interrupted: {len(history.epochs)} of {self.recipe.epochs} epochs finished.")
+            return
+        print(f"Training took {history.seconds / 60:.2f} minutes on {history.device}.")
+
+
+def _copy(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+@contextmanager
+def _bar(total: int, title: str, verbose: bool) -> Iterator[Any]:
+    """A bar in a terminal or a live notebook; none in a pipe, nor where TQDM_DISABLE is set."""
+    from tqdm.auto import tqdm
+
+    live = sys.stderr.isatty() or "ipykernel" in sys.modules
+    hidden = not verbose or not live or bool(os.environ.get("TQDM_DISABLE"))
+    with tqdm(total=total, desc=title, leave=False, disable=hidden) as bar:
+        yield bar
