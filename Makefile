@@ -19,6 +19,7 @@ notebooks: $(INSTALLED)  ## re-execute the committed notebooks on full MNIST
 	MNIST_SOURCE=mnist $(BIN)/python -m mnist_helpers notebooks --out build/committed/solutions --folder notebooks/solutions
 	cp build/committed/*.ipynb notebooks/
 	cp build/committed/solutions/*.ipynb notebooks/solutions/
+	mkdir -p images && cp build/committed/figures/04_evaluation-2.png images/mistakes.png
 
 lint: $(INSTALLED)  ## ruff for code and notebooks, mypy for types
 	$(BIN)/ruff check

@@ -1,6 +1,6 @@
 """The tensor and training code behind the MNIST notebooks. Importing it does no work."""
 
-from mnist_helpers.checkpoints import Run, load_run, save_run, versions
+from mnist_helpers.checkpoints import Run, load_run, save_report, save_run, versions
 from mnist_helpers.data import DataError, DigitSet, Mnist, data_folder, load_mnist
 from mnist_helpers.evaluation import (
     Report,
@@ -27,7 +27,7 @@ from mnist_helpers.recipes import (
 )
 from mnist_helpers.storage import CheckpointError
 from mnist_helpers.training import TrainingDiverged, fit
-from mnist_helpers.zoo import ZOO, ZooEntry
+from mnist_helpers.zoo import ZOO, ZooEntry, load_or_train
 
 __all__ = [
     "ZOO",
@@ -55,6 +55,7 @@ __all__ = [
     "learning_rate_at",
     "load_image",
     "load_mnist",
+    "load_or_train",
     "load_run",
     "loss_and_accuracy",
     "make_optimizer",
@@ -65,6 +66,7 @@ __all__ = [
     "report_on",
     "resolve_device",
     "resolve_precision",
+    "save_report",
     "save_run",
     "versions",
     "wilson_interval",

@@ -129,8 +129,6 @@ def _write_figures(
     out: Path, history: mh.History, report: mh.Report, test: mh.DigitSet, seed: int
 ) -> None:
     """Curves, ten random predictions and the confusion matrix as PNG; the ten as text."""
-    import io
-
     import torch
 
     from mnist_helpers import plots
@@ -140,12 +138,10 @@ def _write_figures(
     figures = {
         "training_history.png": plots.training_curves(history),
         "predictions.png": plots.predictions(some[0].images, some[0].labels, some[1]),
-        "confusion_matrix.png": plots.confusion(report).figure,
+        "confusion_matrix.png": plots.confusion_views(report),
     }
     for name, figure in figures.items():
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=120)  # type: ignore[union-attr]
-        write_whole(out / name, buffer.getvalue())
+        write_whole(out / name, plots.as_png(figure, dpi=120))
     print("\n".join(mh.prediction_lines(some[0].labels, some[1])))
 
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from mnist_helpers.history import History
     from mnist_helpers.recipes import Recipe
 
-WEIGHTS, RUN, CHECKPOINT = "model.safetensors", "run.json", "checkpoint.safetensors"
+WEIGHTS, RUN, METRICS = "model.safetensors", "run.json", "metrics.json"
+CHECKPOINT = "checkpoint.safetensors"
 
 
 @dataclass(frozen=True)
@@ -34,19 +35,24 @@ class Run:
 
     Attributes:
         model: name of the model.
+        parameters: how many weights it has.
         recipe: the fields of its `Recipe`.
         epochs: how many epochs were trained.
         finished: False for a run that was stopped and can be resumed.
-        device: where it was trained.
+        device: where it was trained. precision: in what, `float32` or `bfloat16`.
+        train_seconds: wall time of all epochs.
         versions: of Python, torch and this package.
         metrics: the contents of `metrics.json`; empty before an evaluation.
     """
 
     model: str
+    parameters: int
     recipe: dict[str, Any]
     epochs: int
     finished: bool
     device: str
+    precision: str
+    train_seconds: float
     versions: dict[str, str]
     metrics: dict[str, Any] = field(default_factory=dict)
 
@@ -65,48 +71,73 @@ def versions() -> dict[str, str]:
 
 def model_name(model: nn.Module) -> str:
     """The name under which the model is saved."""
-    return str(getattr(model, "name", type(model).__name__))
+    return str(getattr(model, "name", "") or type(model).__name__)
+
+
+def describe_run(model: nn.Module, recipe: "Recipe", history: "History", finished: bool) -> Run:
+    """What there is to say of a run before it is evaluated."""
+    return Run(
+        model=model_name(model),
+        parameters=count_parameters(model),
+        recipe=asdict(recipe),
+        epochs=len(history.epochs),
+        finished=finished,
+        device=history.device,
+        precision=history.precision,
+        train_seconds=round(history.seconds, 3),
+        versions=versions(),
+    )
 
 
 def save_run(
-    run_dir: str | Path, model: nn.Module, recipe: "Recipe", report: "Report", history: "History"
+    run_dir: str | Path,
+    model: nn.Module,
+    recipe: "Recipe",
+    report: "Report | None",
+    history: "History",
 ) -> None:
     """Write `model.safetensors`, `run.json`, `history.csv` and `metrics.json` into `run_dir`.
 
-    Files of those names are replaced. The weights are saved as they are in `model`.
+    Files of those names are replaced. Without a report there is no `metrics.json`: give one to
+    `save_report` later. The weights are saved as they are in `model`.
 
     Raises:
         CheckpointError: the folder cannot be written.
     """
     folder = Path(run_dir)
-    low, high = report.accuracy_interval
+    run = asdict(describe_run(model, recipe, history, finished=not history.interrupted))
+    del run["metrics"]
+    write_tensors(folder / WEIGHTS, model.state_dict(), {"model": model_name(model)})
+    write_whole(folder / "history.csv", history.to_frame().to_csv(index=False).encode())
+    (folder / METRICS).unlink(missing_ok=True)
+    write_whole(folder / RUN, _as_json(run))
+    if report is not None:
+        save_report(folder, report)
+
+
+def save_report(run_dir: str | Path, report: "Report") -> None:
+    """Write `metrics.json` into the folder of a saved run: how it does on the test set.
+
+    Raises:
+        CheckpointError: there is no run, or the folder cannot be written.
+    """
+    run = _read_run(Path(run_dir))
     metrics = {
         "source": report.source,
-        "model": model_name(model),
-        "parameters": count_parameters(model),
-        "seed": recipe.seed,
-        "epochs": len(history.epochs),
-        "device": history.device,
-        "precision": history.precision,
-        "train_seconds": round(history.seconds, 3),
+        "model": run.model,
+        "parameters": run.parameters,
+        "seed": run.recipe.get("seed"),
+        "epochs": run.epochs,
+        "device": run.device,
+        "precision": run.precision,
+        "train_seconds": run.train_seconds,
         "test_loss": report.loss,
         "test_accuracy": report.accuracy,
-        "test_accuracy_interval": [low, high],
+        "test_accuracy_interval": list(report.accuracy_interval),
         "test_f1_macro": report.f1_macro,
         "test_f1_weighted": report.f1_weighted,
     }
-    run = {
-        "model": model_name(model),
-        "recipe": asdict(recipe),
-        "epochs": len(history.epochs),
-        "finished": not history.interrupted,
-        "device": history.device,
-        "versions": versions(),
-    }
-    write_tensors(folder / WEIGHTS, model.state_dict(), {"model": model_name(model)})
-    write_whole(folder / "history.csv", history.to_frame().to_csv(index=False).encode())
-    write_whole(folder / "metrics.json", _as_json(metrics))
-    write_whole(folder / RUN, _as_json(run))
+    write_whole(Path(run_dir) / METRICS, _as_json(metrics))
 
 
 def load_run(run_dir: str | Path, model: nn.Module | None = None) -> tuple[nn.Module, Run]:
@@ -129,7 +160,7 @@ def load_run(run_dir: str | Path, model: nn.Module | None = None) -> tuple[nn.Mo
     elif (folder / CHECKPOINT).is_file():
         tensors, state = read_tensors(folder / CHECKPOINT)
         weights = _under("best/", tensors)
-        run = _as_run({**state, "epochs": len(state.get("epochs", []))}, folder / CHECKPOINT)
+        run = _as_run(state.get("run", {}), folder / CHECKPOINT)
     else:
         raise CheckpointError(f"no run in {folder}: it has neither {RUN} nor {CHECKPOINT}")
     if model is None:
@@ -145,15 +176,16 @@ def load_run(run_dir: str | Path, model: nn.Module | None = None) -> tuple[nn.Mo
 
 def _read_run(folder: Path) -> Run:
     """`run.json`, with `metrics.json` where it is there."""
-    values: dict[str, Any] = {}
-    for name in (RUN, "metrics.json"):
-        path = folder / name
-        if name == RUN or path.is_file():
+    if not (folder / RUN).is_file():
+        raise CheckpointError(f"no run in {folder}: there is no {RUN}; train first")
+    values: dict[str, Any] = {METRICS: {}}
+    for path in (folder / RUN, folder / METRICS):
+        if path.is_file():
             try:
-                values[name] = dict(json.loads(path.read_text(encoding="utf-8")))
+                values[path.name] = dict(json.loads(path.read_text(encoding="utf-8")))
             except (OSError, ValueError, TypeError) as error:
                 raise CheckpointError(f"{path} is damaged ({error}): train again") from error
-    return _as_run({**values[RUN], "metrics": values.get("metrics.json", {})}, folder / RUN)
+    return _as_run({**values[RUN], "metrics": values[METRICS]}, folder / RUN)
 
 
 def _as_run(values: Mapping[str, Any], path: Path) -> Run:

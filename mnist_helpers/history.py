@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 class EpochRecord:
     """One epoch: `epoch` counts from 1; losses in nats, accuracies 0 to 1, `seconds` of wall time.
 
-    The training figures are taken on the way, dropout on and weights still changing; the
-    validation figures after the epoch, dropout off. `learning_rate` is that of the last step.
+    Losses are cross-entropy without label smoothing, so that they can be compared. The training
+    figures are taken on the way, dropout on and weights still changing; the validation figures
+    after the epoch, dropout off. `learning_rate` is that of the last step.
     """
 
     epoch: int
@@ -31,7 +32,7 @@ class EpochRecord:
         )
 
 
-@dataclass
+@dataclass(repr=False)
 class History:
     """What `fit` saw: a record per epoch, the loss of every step, and where it ran.
 
@@ -53,6 +54,10 @@ class History:
     def best(self) -> EpochRecord | None:
         """The epoch with the highest validation accuracy, then the lowest validation loss."""
         return max(self.epochs, key=_merit, default=None)
+
+    def __repr__(self) -> str:
+        best = f", best {self.best}" if self.best else ""
+        return f"History of {len(self.epochs)} epochs on {self.device}{best}"
 
     def to_frame(self) -> "pd.DataFrame":
         """One row an epoch, a column for each field of `EpochRecord`."""

@@ -43,11 +43,12 @@ class Normalize(nn.Module):
 
 
 class DigitClassifier(nn.Sequential):
-    """A sequence of layers with a name, so that a saved run can be built again."""
+    """A sequence of layers with a name, by which a saved run can be built again.
 
-    def __init__(self, name: str, *layers: nn.Module) -> None:
-        super().__init__(*layers)
-        self.name = name
+    A slice such as `model[:4]` gives the first layers as a model of their own.
+    """
+
+    name: str = ""
 
 
 # Filled by the decorator below: checkpoints.py builds a saved model by its name.
@@ -60,7 +61,9 @@ def _model(layers: Callable[[], list[nn.Module]]) -> Callable[..., DigitClassifi
     def build(seed: int = 0) -> DigitClassifier:
         with torch.random.fork_rng(devices=[]):  # leaves the caller's random state alone
             torch.manual_seed(seed)
-            return DigitClassifier(layers.__name__, *layers())
+            model = DigitClassifier(*layers())
+        model.name = layers.__name__
+        return model
 
     build.__name__ = build.__qualname__ = layers.__name__
     build.__doc__ = layers.__doc__

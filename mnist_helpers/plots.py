@@ -19,7 +19,8 @@ from mnist_helpers.evaluation import Report, calibration, expected_calibration_e
 from mnist_helpers.history import History
 from mnist_helpers.recipes import Recipe, learning_rate_at
 
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#777777"
+BLUE, ORANGE, GREY, BLACK = "#0072B2", "#D55E00", "#777777", "#000000"
+LOOKS = ((BLUE, "-"), (ORANGE, "--"), (GREY, "-."), (BLACK, ":"))
 RIGHT, WRONG = "✓", "✗"
 
 
@@ -30,10 +31,15 @@ class Described:
         self.figure, self.alt = figure, alt
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        buffer = BytesIO()
-        self.figure.savefig(buffer, format="png", dpi=80, facecolor="white")
-        data = {"image/png": buffer.getvalue(), "text/plain": f"Figure: {self.alt}"}
+        data = {"image/png": as_png(self.figure), "text/plain": f"Figure: {self.alt}"}
         return data, {"image/png": {"alt": self.alt}}
+
+
+def as_png(figure: Figure, dpi: int = 80) -> bytes:
+    """The figure as the bytes of a PNG file, on white, so that it can be read in dark mode."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", bbox_inches="tight")
+    return buffer.getvalue()
 
 
 def describe(figure: Figure, alt: str) -> Described:
@@ -57,8 +63,9 @@ def image_grid(
     images = torch.as_tensor(np.asarray(images)).squeeze(1) if len(images) else torch.empty(0)
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
-    height = rows * (1.15 if titles is None else 1.45) + (0.4 if title else 0)
-    figure = Figure(figsize=(max(columns * 1.15, 3), height), layout="constrained")
+    size = min(11.5 / columns, 2.2)
+    height = rows * (size if titles is None else size + 0.3) + (0.4 if title else 0)
+    figure = Figure(figsize=(max(columns * size, 4), height), layout="constrained")
     for index, ax in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
         ax.axis("off")
         if index < len(images):
@@ -107,8 +114,8 @@ def class_counts(sets: dict[str, Tensor]) -> Figure:
         label = f"{name} ({len(labels):,})"
         ax.bar(place, share, width, label=label, color=colour, hatch=hatch, edgecolor="white")
     ax.set(title="Share of each digit", xlabel="digit", ylabel="share of the set")
-    ax.set(xticks=range(10), ylim=(0, None))
-    ax.legend(ncols=3, loc="lower center", framealpha=1)
+    ax.set(xticks=range(10), ylim=(0, 1.25 * ax.get_ylim()[1]))
+    ax.legend(ncols=3, loc="upper center")
     return figure
 
 
@@ -128,19 +135,22 @@ def training_curves(history: History) -> Figure:
     return figure
 
 
-def step_losses(history: History, window: int = 50) -> Figure:
-    """The training loss of every step and its moving average, on a logarithmic axis."""
-    losses = np.array(history.step_losses)
-    window = max(1, min(window, len(losses)))
-    smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
+def step_losses(histories: dict[str, History], window: int = 50) -> Figure:
+    """The training loss of every step as a moving average over `window` steps, logarithmic.
+
+    The losses themselves lie behind it in grey where there is one history only.
+    """
+    figure = Figure(figsize=(8, 3.4), layout="constrained")
     ax = figure.subplots()
-    ax.semilogy(
-        np.arange(len(losses)) + 1, losses, color=GREY, alpha=0.4, lw=0.6, label="each step"
-    )
-    steps = np.arange(len(smooth)) + window
-    ax.semilogy(steps, smooth, color=BLUE, lw=2, label=f"mean of the last {window}")
-    ax.set(title="Training loss of every step", xlabel="step", ylabel="loss (nats, log scale)")
+    for (name, history), (colour, style) in zip(histories.items(), LOOKS, strict=False):
+        losses = np.array(history.step_losses)
+        width = max(1, min(window, len(losses)))
+        smooth = np.convolve(losses, np.ones(width) / width, mode="valid")
+        if len(histories) == 1:
+            ax.plot(np.arange(len(losses)) + 1, losses, color=GREY, alpha=0.4, lw=0.6)
+        ax.plot(np.arange(len(smooth)) + width, smooth, style, color=colour, lw=2, label=name)
+    ax.set(title=f"Training loss, mean of {window} steps", xlabel="step", yscale="log")
+    ax.set_ylabel("loss (nats, log scale)")
     ax.grid(alpha=0.3, which="both")
     ax.legend()
     return figure
@@ -150,10 +160,10 @@ def learning_rates(recipes: dict[str, Recipe], steps_per_epoch: int) -> Figure:
     """The learning rate of every step under several recipes."""
     figure = Figure(figsize=(8, 3), layout="constrained")
     ax = figure.subplots()
-    for (name, recipe), style in zip(recipes.items(), ("-", "--", "-.", ":"), strict=False):
+    for (name, recipe), (colour, style) in zip(recipes.items(), LOOKS, strict=False):
         steps = range(recipe.epochs * steps_per_epoch)
         rates = [learning_rate_at(recipe, step, steps_per_epoch) for step in steps]
-        ax.plot(np.array(steps) / steps_per_epoch, rates, style, label=name)
+        ax.plot(np.array(steps) / steps_per_epoch, rates, style, color=colour, label=name)
     ax.set(title="Learning rate", xlabel="epoch", ylabel="learning rate", ylim=(0, None))
     ax.grid(alpha=0.3)
     ax.legend()

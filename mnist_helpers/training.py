@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mnist_helpers.checkpoints import CHECKPOINT, load_state, model_name, save_state, versions
+from mnist_helpers.checkpoints import CHECKPOINT, describe_run, load_state, model_name, save_state
 from mnist_helpers.data import DigitSet
 from mnist_helpers.evaluation import loss_and_accuracy
 from mnist_helpers.history import EpochRecord, History
@@ -163,19 +163,21 @@ class _Run:
         return total / count, correct.item() / count, losses
 
     def _step(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, float]:
-        """One step down the gradient; logits and loss are those before it."""
+        """One step down the gradient; logits and cross-entropy are those before it."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate_at(self.recipe, step, self.steps_per_epoch)
         bfloat16 = self.history.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
             logits = self.model(images)
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
+        logits, smoothing = logits.float(), self.recipe.label_smoothing
+        loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
         value = loss.item()
-        self._check_finite(value, step)
+        self._check_finite(value, step)  # before the step, so that a bad loss changes no weight
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
-        return logits.detach(), value
+        logits = logits.detach()
+        return logits, F.cross_entropy(logits, labels).item() if smoothing else value
 
     def _check_finite(self, loss: float, step: int) -> None:
         """TrainingDiverged if the loss is NaN or infinite."""
@@ -189,10 +191,11 @@ class _Run:
     @property
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a run to go on."""
+        sets = [self.train, self.validation]
         return {
             "model": model_name(self.model),
             "recipe": asdict(self.recipe),
-            "data": [self.train.name, len(self.train), self.validation.name, len(self.validation)],
+            "data": [[digits.name, len(digits)] for digits in sets],
         }
 
     def save(self, path: Path) -> None:
@@ -201,9 +204,7 @@ class _Run:
             **self._identity,
             "epochs": [asdict(record) for record in self.history.epochs],
             "step_losses": self.history.step_losses,
-            "finished": False,
-            "device": str(self.device),
-            "versions": versions(),
+            "run": asdict(describe_run(self.model, self.recipe, self.history, finished=False)),
         }
         save_state(path, self.model, self.best_weights, self.optimizer, info)
 

@@ -1,0 +1,23 @@
+"""Settings for every test: the sample as data, no bars, patience for slow cells."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+OUTPUT_TIMEOUT_SECONDS = 600
+
+# The tests run on the sample unless told otherwise, and a notebook's kernel works in the
+# notebook's folder: so a relative data folder must become an absolute one.
+os.environ.setdefault("MNIST_SOURCE", "sample")
+os.environ["TQDM_DISABLE"] = "1"
+if os.environ.get("MNIST_DATA_DIR"):
+    os.environ["MNIST_DATA_DIR"] = str(Path(os.environ["MNIST_DATA_DIR"]).absolute())
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """nbval waits 5 s for each output, whatever the time-out of the cell: wait as long."""
+    if hasattr(item, "output_timeout"):
+        item.output_timeout = OUTPUT_TIMEOUT_SECONDS
+    if hasattr(item.parent, "skip_compare"):
+        item.parent.skip_compare = (*item.parent.skip_compare, "stderr")

@@ -1,0 +1,181 @@
+"""plots.py: figures that can be drawn, read and described."""
+
+import io
+import warnings
+
+import matplotlib.pyplot
+import numpy as np
+import pytest
+import torch
+from IPython.core.formatters import DisplayFormatter
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+import mnist_helpers as mh
+from mnist_helpers import plots
+
+
+def history(epochs=3, steps=7):
+    records = [
+        mh.EpochRecord(epoch, 1 / epoch, 0.5, 1.2 / epoch, 0.6, 1e-3, 2.0)
+        for epoch in range(1, epochs + 1)
+    ]
+    losses = [2.3 / (1 + step) for step in range(epochs * steps)]
+    return mh.History("cpu", "float32", records, losses)
+
+
+def report(kind="plain"):
+    labels = torch.arange(40) % 10
+    logits = torch.randn(40, 10, generator=torch.Generator().manual_seed(0))
+    if kind == "perfect":
+        logits = torch.eye(10)[labels] * 200  # a probability of exactly 1
+    if kind == "one sample":
+        logits, labels = logits[:1], labels[:1]
+    return mh.report_on(logits, labels, "made/test")
+
+
+def images(count):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (count, 1, 28, 28), generator=generator).byte()
+
+
+ONE_HOT = torch.eye(10)
+RECIPES = {name: mh.Recipe(epochs=2, schedule=name) for name in ("none", "step", "cosine")}
+FIGURES = {
+    "image_grid": lambda: plots.image_grid(images(23), [str(i) for i in range(23)], title="Digits"),
+    "image_grid, one image": lambda: plots.image_grid(images(1)),
+    "image_grid, no image": lambda: plots.image_grid(images(0)),
+    "image_grid, one grey": lambda: plots.image_grid(torch.zeros(2, 28, 28)),
+    "image_grid, filters": lambda: plots.image_grid(
+        torch.linspace(-1, 1, 36).reshape(4, 1, 3, 3), cmap="RdBu_r", columns=2
+    ),
+    "image_grid, an array": lambda: plots.image_grid(np.zeros((3, 28, 28)), limits=(0, 1)),
+    "pixel_values": lambda: plots.pixel_values(images(1)[0]),
+    "pixel_values, blank": lambda: plots.pixel_values(torch.zeros(1, 28, 28).byte()),
+    "class_counts": lambda: plots.class_counts(
+        {"train": torch.arange(90) % 10, "validation": torch.arange(7), "test": torch.arange(10)}
+    ),
+    "class_counts, one set": lambda: plots.class_counts({"mine": torch.zeros(3).long()}),
+    "training_curves": lambda: plots.training_curves(history()),
+    "training_curves, one epoch": lambda: plots.training_curves(history(1)),
+    "training_curves, stopped at once": lambda: plots.training_curves(history(0)),
+    "step_losses": lambda: plots.step_losses({"a": history(), "b": history(2)}),
+    "step_losses, one history": lambda: plots.step_losses({"a": history(30)}),
+    "step_losses, one step": lambda: plots.step_losses({"a": history(1, 1)}),
+    "step_losses, stopped at once": lambda: plots.step_losses({"a": history(0)}),
+    "learning_rates": lambda: plots.learning_rates(RECIPES, 10),
+    "learning_rates, one step": lambda: plots.learning_rates({"a": mh.Recipe(epochs=1)}, 1),
+    "confusion_views": lambda: plots.confusion_views(report()),
+    "confusion_views, perfect": lambda: plots.confusion_views(report("perfect")),
+    "confusion_views, one sample": lambda: plots.confusion_views(report("one sample")),
+    "predictions": lambda: plots.predictions(
+        images(10), torch.arange(10), report().probabilities[:10]
+    ),
+    "predictions, one": lambda: plots.predictions(images(1), torch.tensor([3]), ONE_HOT[3:4]),
+    "predictions, none": lambda: plots.predictions(images(0), torch.arange(0), ONE_HOT[:0]),
+    "probability_bars": lambda: plots.probability_bars(
+        images(1)[0], report().probabilities[0], 3, "Three"
+    ),
+    "probability_bars, certain": lambda: plots.probability_bars(images(1)[0] / 255, ONE_HOT[7]),
+    "calibration_curve": lambda: plots.calibration_curve(report()),
+    "calibration_curve, perfect": lambda: plots.calibration_curve(report("perfect")),
+    "calibration_curve, one sample": lambda: plots.calibration_curve(report("one sample"), 5),
+}
+
+
+def png(figure):
+    """The figure drawn, where any warning (a missing glyph, too little room) is an error."""
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure.savefig(buffer, format="png", dpi=40)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_can_be_drawn_and_its_axes_are_labelled(name):
+    figure = FIGURES[name]()
+    assert isinstance(figure, Figure)
+    assert png(figure).startswith(b"\x89PNG")
+    for ax in figure.axes:
+        if ax.axison and len(ax.get_xticks()):  # not an image without ticks
+            assert ax.get_xlabel()
+            assert ax.get_ylabel()
+            assert ax.get_title()
+    assert matplotlib.pyplot.get_fignums() == []
+
+
+@pytest.mark.parametrize("view", ["counts", "rows", "errors"])
+def test_confusion_is_an_axes_of_its_own_or_the_one_given(view):
+    own = plots.confusion(report(), view)
+    assert isinstance(own, Axes)
+    given = Figure().subplots()
+    assert plots.confusion(report(), view, given) is given
+    for ax in (own, given):
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("predicted digit", "true digit")
+        assert ax.get_title()
+        png(ax.figure)
+
+
+def shown(view):
+    """The matrix as drawn."""
+    [mesh] = plots.confusion(report(), view).collections
+    return np.asarray(mesh.get_array()).reshape(10, 10)
+
+
+def test_the_views_of_a_confusion_matrix():
+    counts = report().confusion.numpy()
+    assert np.array_equal(shown("counts"), counts)
+    np.testing.assert_allclose(shown("rows"), counts / 4)
+    np.testing.assert_allclose(shown("rows").sum(axis=1), 1)
+    assert np.array_equal(shown("errors"), counts - np.diag(np.diag(counts)))
+    assert np.array_equal(report().confusion.numpy(), counts)
+
+
+def test_an_unknown_view_is_refused():
+    with pytest.raises(ValueError, match="choose counts, rows or errors"):
+        plots.confusion(report(), "columns")
+
+
+def test_a_grid_shows_the_images_it_was_given():
+    some = images(7)
+    figure = plots.image_grid(some, [f"no. {i}" for i in range(7)], columns=5, limits=(0, 255))
+    drawn = [ax for ax in figure.axes if ax.images]
+    assert len(drawn) == 7
+    for index, ax in enumerate(drawn):
+        assert np.array_equal(ax.images[0].get_array(), some[index, 0])
+        assert ax.images[0].get_clim() == (0, 255)
+        assert ax.get_title() == f"no. {index}"
+
+
+def test_predictions_mark_right_and_wrong_in_words():
+    probabilities = torch.full((2, 10), 0.05)
+    probabilities[0, 3] = probabilities[1, 3] = 0.55
+    figure = plots.predictions(images(2), torch.tensor([3, 8]), probabilities)
+    titles = [ax.get_title() for ax in figure.axes if ax.images]
+    assert titles == [
+        "true 3, predicted 3 ✓\nprobability 55.0%",
+        "true 8, predicted 3 ✗\nprobability 55.0%",
+    ]
+
+
+def test_curves_show_the_history():
+    left, right = plots.training_curves(history()).axes
+    lines = {line.get_label(): line.get_ydata() for line in left.lines}
+    np.testing.assert_allclose(lines["train"], [1, 1 / 2, 1 / 3])
+    np.testing.assert_allclose(lines["validation"], [1.2, 0.6, 0.4])
+    assert [line.get_label() for line in right.lines] == ["train", "validation"]
+
+
+def test_class_counts_show_shares():
+    figure = plots.class_counts({"train": torch.tensor([0, 0, 0, 9])})
+    heights = [bar.get_height() for bar in figure.axes[0].patches]
+    np.testing.assert_allclose(heights, [0.75, 0, 0, 0, 0, 0, 0, 0, 0, 0.25])
+
+
+def test_a_description_travels_with_the_figure():
+    described = plots.describe(plots.image_grid(images(1)), "One digit: a seven.")
+    data, metadata = DisplayFormatter().format(described)
+    assert data["image/png"].startswith(b"\x89PNG")
+    assert metadata["image/png"]["alt"] == "One digit: a seven."
+    assert "One digit: a seven." in data["text/plain"]

@@ -1,0 +1,567 @@
+"""training.py: fit() against a loop written here, and how it stops, fails and goes on."""
+
+import contextlib
+import dataclasses
+import re
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from sklearn.metrics import accuracy_score, log_loss
+from torch import nn
+from torch.nn import functional as F
+from torch.optim import lr_scheduler
+
+import mnist_helpers as mh
+from mnist_helpers.checkpoints import CHECKPOINT
+
+DROPOUT = mh.ZOO["two_conv_dropout"].build
+PLAIN = mh.Recipe(
+    epochs=2, batch_size=16, learning_rate=0.01, precision="float32", keep="last", seed=7
+)
+
+
+def fit(model, train, validation, recipe, **more):
+    return mh.fit(model, train, validation, recipe, **{"device": "cpu", "verbose": False, **more})
+
+
+def copy_of(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def assert_equal_weights(first, second):
+    first, second = (
+        side.state_dict() if isinstance(side, nn.Module) else side for side in (first, second)
+    )
+    assert first.keys() == second.keys()
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+
+
+def without_seconds(history):
+    records = [{**dataclasses.asdict(record), "seconds": 0} for record in history.epochs]
+    return records, history.step_losses
+
+
+@pytest.fixture
+def digits(make_digits):
+    """50 digits to train on, so that the last batch of 16 is of 2; 30 to validate on."""
+    return make_digits(50, seed=1, name="made/train"), make_digits(30, seed=2, name="made/rest")
+
+
+# What it computes
+
+LOOPS = {
+    "adam": (
+        {"learning_rate": 1e-3, "weight_decay": 0.01},
+        lambda weights: torch.optim.Adam(weights, 1e-3, weight_decay=0.01, foreach=False),
+        lambda optimizer: lr_scheduler.ConstantLR(optimizer, 1.0),
+    ),
+    "adamw": (
+        {"learning_rate": 1e-3, "weight_decay": 0.1, "schedule": "one_cycle"},
+        lambda weights: torch.optim.AdamW(weights, 1e-3, weight_decay=0.1, foreach=False),
+        lambda optimizer: lr_scheduler.OneCycleLR(
+            optimizer, 1e-3, total_steps=8, cycle_momentum=False
+        ),
+    ),
+    "sgd": (
+        {"learning_rate": 0.01, "momentum": 0.8, "schedule": "cosine"},
+        lambda weights: torch.optim.SGD(weights, 0.01, momentum=0.8, foreach=False),
+        lambda optimizer: lr_scheduler.CosineAnnealingLR(optimizer, 8),
+    ),
+    "adadelta": (
+        {"learning_rate": 0.1, "schedule": "step", "gamma": 0.7, "label_smoothing": 0.1},
+        lambda weights: torch.optim.Adadelta(weights, 0.1, foreach=False),
+        lambda optimizer: lr_scheduler.StepLR(optimizer, 4, 0.7),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_fit_equals_a_plain_loop(digits, name):
+    train, validation = digits
+    changes, make_optimizer, make_scheduler = LOOPS[name]
+    recipe = dataclasses.replace(PLAIN, optimizer=name, **changes)
+    fitted, model = DROPOUT(seed=3), DROPOUT(seed=3)
+    history = fit(fitted, train, validation, recipe)
+
+    losses, rates = [], []
+    optimizer = make_optimizer(model.parameters())
+    scheduler = make_scheduler(optimizer)
+    for epoch in range(2):
+        torch.manual_seed(mh.epoch_seed(7, epoch))
+        order = torch.randperm(50)
+        model.train()
+        for chosen in order.split(16):
+            logits, labels = model(train.images[chosen]), train.labels[chosen]
+            optimizer.zero_grad()
+            F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing).backward()
+            optimizer.step()
+            losses.append(F.cross_entropy(logits, labels).item())
+            rates.append(optimizer.param_groups[0]["lr"])
+            scheduler.step()
+
+    np.testing.assert_allclose(history.step_losses, losses, rtol=1e-3)
+    for mine, expected in zip(fitted.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(mine, expected, rtol=1e-3, atol=1e-4)
+    last_rates = [record.learning_rate for record in history.epochs]
+    np.testing.assert_allclose(last_rates, [rates[3], rates[7]], rtol=1e-6)
+
+
+def test_training_figures_are_weighted_by_sample(digits, make_tiny):
+    """At a rate of almost nothing they are those of the untrained model over all samples."""
+    train, validation = digits
+    model = make_tiny()
+    probabilities = model(train.images).double().softmax(dim=1).detach()
+    recipe = dataclasses.replace(PLAIN, epochs=1, learning_rate=1e-12, optimizer="sgd")
+    history = fit(model, train, validation, recipe)
+    [record] = history.epochs
+    assert record.train_loss == pytest.approx(log_loss(train.labels, probabilities), rel=1e-5)
+    assert record.train_accuracy == accuracy_score(train.labels, probabilities.argmax(dim=1))
+    by_hand = np.average(history.step_losses, weights=[16, 16, 16, 2])
+    assert record.train_loss == pytest.approx(by_hand, rel=1e-12)
+    assert abs(by_hand - np.mean(history.step_losses)) > 1e-3  # the uneven batch does matter
+
+
+def test_validation_figures_are_scikit_learns(digits, make_tiny):
+    train, validation = digits
+    model = make_tiny(dropout=0.5)
+    history = fit(model, train, validation, dataclasses.replace(PLAIN, epochs=1))
+    probabilities = model(validation.images).double().softmax(dim=1).detach()
+    expected = log_loss(validation.labels, probabilities)
+    assert history.epochs[0].validation_loss == pytest.approx(expected, rel=1e-5)
+    expected = accuracy_score(validation.labels, probabilities.argmax(dim=1))
+    assert history.epochs[0].validation_accuracy == expected
+
+
+def test_label_smoothing_is_in_the_gradient_and_not_in_the_losses(digits, make_tiny):
+    train, validation = digits
+    model, by_hand = make_tiny(), make_tiny()
+    log_probabilities = by_hand(train.images).log_softmax(dim=1)
+    right = log_probabilities[torch.arange(50), train.labels]
+    (-(0.8 * right + 0.2 * log_probabilities.mean(dim=1)).mean()).backward()
+    recipe = mh.Recipe(
+        epochs=1, batch_size=50, optimizer="sgd", learning_rate=0.1, label_smoothing=0.2,
+        precision="float32",
+    )  # fmt: skip
+    history = fit(model, train, validation, recipe)
+    for mine, expected in zip(model.parameters(), by_hand.parameters(), strict=True):
+        torch.testing.assert_close(mine.data, expected.data - 0.1 * expected.grad)
+    assert history.step_losses == [pytest.approx(-float(right.mean()), rel=1e-5)]
+    assert history.epochs[0].train_loss == pytest.approx(-float(right.mean()), rel=1e-5)
+
+
+def test_the_history_tells_where_it_ran(digits, make_tiny):
+    history = fit(make_tiny(), *digits, PLAIN)
+    assert (history.device, history.precision, history.interrupted) == ("cpu", "float32", False)
+    assert [record.epoch for record in history.epochs] == [1, 2]
+    assert len(history.step_losses) == 8
+    assert history.seconds == pytest.approx(sum(record.seconds for record in history.epochs))
+    assert list(history.to_frame().columns) == [
+        "epoch",
+        "train_loss",
+        "train_accuracy",
+        "validation_loss",
+        "validation_accuracy",
+        "learning_rate",
+        "seconds",
+    ]
+
+
+def test_bfloat16_trains_to_about_the_same(digits):
+    recipe = dataclasses.replace(PLAIN, learning_rate=1e-3)
+    exact, rough = DROPOUT(), DROPOUT()
+    first = fit(exact, *digits, recipe)
+    second = fit(rough, *digits, dataclasses.replace(recipe, precision="bfloat16"))
+    assert second.precision == "bfloat16"
+    assert first.step_losses != second.step_losses
+    np.testing.assert_allclose(first.step_losses, second.step_losses, rtol=0.1)
+    assert all(weight.dtype == torch.float32 for weight in rough.parameters())
+
+
+def test_one_batch_can_be_learned_by_heart(sample):
+    batch = sample.train.select(torch.arange(0, 3_200, 100))
+    model = mh.ZOO["two_conv"].build()
+    history = fit(model, batch, batch, mh.Recipe(epochs=30, batch_size=32, precision="float32"))
+    assert mh.loss_and_accuracy(model, batch)[1] == 1.0
+    assert history.epochs[-1].train_loss < 0.1 < history.epochs[0].train_loss
+
+
+def test_the_model_ends_in_evaluation_mode(digits, make_tiny):
+    model = make_tiny(dropout=0.5).train()
+    fit(model, *digits, PLAIN)
+    assert not any(module.training for module in model.modules())
+
+
+def test_verbose_prints_a_line_an_epoch_and_the_time(digits, make_tiny, capsys):
+    fit(make_tiny(), *digits, PLAIN)
+    assert capsys.readouterr().out == ""
+    fit(make_tiny(), *digits, PLAIN, verbose=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:8] for line in lines] == ["epoch  1", "epoch  2", "Training"]
+
+
+def test_a_set_without_digits_is_refused(digits, make_tiny):
+    train, _ = digits
+    nothing = train.select(torch.arange(0))
+    for pair in ((train, nothing), (nothing, train)):
+        with pytest.raises(ValueError, match="at least one digit"):
+            fit(make_tiny(), *pair, PLAIN)
+
+
+# Randomness
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_equal_seeds_give_equal_bits_whatever_was_drawn_before(digits, precision):
+    recipe = dataclasses.replace(PLAIN, precision=precision)
+    torch.manual_seed(1)
+    first, second = DROPOUT(), DROPOUT()
+    one = fit(first, *digits, recipe)
+    torch.rand(1_000)
+    two = fit(second, *digits, recipe)
+    assert_equal_weights(first, second)
+    assert without_seconds(one) == without_seconds(two)
+
+
+def test_another_seed_gives_another_order(digits, make_tiny):
+    one = fit(make_tiny(), *digits, PLAIN)
+    two = fit(make_tiny(), *digits, dataclasses.replace(PLAIN, seed=8))
+    assert one.step_losses != two.step_losses
+
+
+def test_the_epochs_differ_in_their_order(digits, make_tiny):
+    recipe = dataclasses.replace(PLAIN, learning_rate=1e-12, optimizer="sgd")
+    losses = fit(make_tiny(), *digits, recipe).step_losses
+    assert not np.allclose(losses[:4], losses[4:])
+
+
+def test_fit_leaves_the_random_state(digits):
+    before = torch.get_rng_state()
+    fit(DROPOUT(), *digits, PLAIN)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_fit_on_the_cpu_leaves_the_random_state_of_a_gpu(digits, gpu):
+    before = torch.cuda.get_rng_state(gpu)
+    fit(DROPOUT(), *digits, PLAIN)
+    assert torch.equal(torch.cuda.get_rng_state(gpu), before)
+
+
+def test_a_gpu_trains_to_about_the_same(digits, gpu, tmp_path):
+    here, there = mh.ZOO["two_conv"].build(), mh.ZOO["two_conv"].build()
+    one = fit(here, *digits, PLAIN)
+    two = fit(there, *digits, PLAIN, device=gpu, run_dir=tmp_path)
+    np.testing.assert_allclose(one.step_losses, two.step_losses, rtol=0.05)
+    loaded, _ = mh.load_run(tmp_path)
+    assert all(weight.device.type == "cpu" for weight in loaded.parameters())
+
+
+# Which weights it keeps
+
+
+@pytest.fixture
+def worsening(make_digits):
+    """Digits to train on, and others that the model gets worse at with every epoch."""
+    train = make_digits(50, seed=1)
+    return train, mh.DigitSet(train.images, (train.labels + 1) % 10, "made/shifted")
+
+
+def test_best_keeps_the_best_epoch_and_last_the_last(worsening, make_tiny):
+    one_epoch, best, last = make_tiny(), make_tiny(), make_tiny()
+    fit(one_epoch, *worsening, dataclasses.replace(PLAIN, epochs=1))
+    history = fit(best, *worsening, dataclasses.replace(PLAIN, epochs=3, keep="best"))
+    fit(last, *worsening, dataclasses.replace(PLAIN, epochs=3, keep="last"))
+    assert history.best.epoch == 1
+    assert_equal_weights(best, one_epoch)
+    assert not torch.equal(last[-1].weight, one_epoch[-1].weight)
+
+
+def test_best_is_the_highest_accuracy_then_the_lowest_loss():
+    def record(epoch, accuracy, loss):
+        return mh.EpochRecord(epoch, 0.0, 0.0, loss, accuracy, 0.1, 1.0)
+
+    records = [record(1, 0.8, 0.1), record(2, 0.9, 0.7), record(3, 0.9, 0.5), record(4, 0.9, 0.6)]
+    assert mh.History("cpu", "float32", records).best.epoch == 3
+    assert mh.History("cpu", "float32").best is None
+
+
+@pytest.mark.parametrize(("patience", "ran"), [(1, 2), (2, 3), (None, 5)])
+def test_patience_ends_training(worsening, make_tiny, patience, ran):
+    recipe = dataclasses.replace(PLAIN, epochs=5, patience=patience)
+    history = fit(make_tiny(), *worsening, recipe)
+    assert len(history.epochs) == ran
+    assert not history.interrupted
+
+
+def test_patience_does_not_end_a_run_that_improves(digits, make_tiny):
+    train, _ = digits
+    recipe = dataclasses.replace(PLAIN, epochs=5, patience=1, learning_rate=1e-4)
+    history = fit(make_tiny(), train, train, recipe)
+    assert len(history.epochs) == 5
+
+
+# Stopping and going on
+
+OPTIMIZERS = [
+    {"optimizer": "sgd"},
+    {"optimizer": "sgd", "momentum": 0.0},
+    {"optimizer": "adam", "weight_decay": 0.01},
+    {"optimizer": "adamw", "weight_decay": 0.1},
+    {"optimizer": "adadelta", "learning_rate": 1.0},
+]
+
+
+def assert_equal_runs(first, second):
+    """Two pairs of a history and a run's folder."""
+    assert without_seconds(first[0]) == without_seconds(second[0])
+    one, two = (load_file(folder / CHECKPOINT) for _, folder in (first, second))
+    assert_equal_weights(one, two)
+
+
+@pytest.mark.parametrize("schedule", ["none", "step"])
+@pytest.mark.parametrize("changes", OPTIMIZERS, ids=lambda changes: "-".join(map(str, changes)))
+def test_two_and_two_epochs_equal_four(digits, tmp_path, changes, schedule):
+    recipe = dataclasses.replace(PLAIN, epochs=4, schedule=schedule, **changes)
+    whole, half, rest = DROPOUT(), DROPOUT(), DROPOUT(seed=99)
+    straight = fit(whole, *digits, recipe, run_dir=tmp_path / "a")
+    fit(half, *digits, dataclasses.replace(recipe, epochs=2), run_dir=tmp_path / "b")
+    torch.rand(10)
+    resumed = fit(rest, *digits, recipe, run_dir=tmp_path / "b", resume=True)
+    assert_equal_weights(whole, rest)
+    assert_equal_runs((straight, tmp_path / "a"), (resumed, tmp_path / "b"))
+    names = load_file(tmp_path / "a" / CHECKPOINT)
+    has_state = recipe.optimizer != "sgd" or recipe.momentum > 0
+    assert any(name.startswith("optimizer/") for name in names) == has_state
+
+
+@contextlib.contextmanager
+def stopped_at(model, step):
+    """Ctrl-C in the forward pass of a training step, counted from 1."""
+    count = 0
+
+    def hook(module, _):
+        nonlocal count
+        count += module.training
+        if count == step:
+            raise KeyboardInterrupt
+
+    handle = model.register_forward_pre_hook(hook)
+    yield
+    handle.remove()
+
+
+@pytest.mark.parametrize("changes", OPTIMIZERS, ids=lambda changes: "-".join(map(str, changes)))
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_a_stopped_run_goes_on_as_if_it_had_not_been(digits, tmp_path, changes, keep):
+    recipe = dataclasses.replace(PLAIN, epochs=4, schedule="one_cycle", keep=keep, **changes)
+    whole, stopped, rest = DROPOUT(), DROPOUT(), DROPOUT(seed=99)
+    straight = fit(whole, *digits, recipe, run_dir=tmp_path / "a")
+    with stopped_at(stopped, step=11):  # the third step of epoch 3
+        fit(stopped, *digits, recipe, run_dir=tmp_path / "b")
+    resumed = fit(rest, *digits, recipe, run_dir=tmp_path / "b", resume=True)
+    assert_equal_weights(whole, rest)
+    assert_equal_runs((straight, tmp_path / "a"), (resumed, tmp_path / "b"))
+
+
+def test_ctrl_c_ends_training_with_the_history_so_far(digits, tmp_path, capsys):
+    recipe = dataclasses.replace(PLAIN, epochs=4, keep="best")
+    model, two_epochs = DROPOUT(), DROPOUT()
+    before = torch.get_rng_state()
+    with stopped_at(model, step=11):
+        history = fit(model, *digits, recipe, run_dir=tmp_path, verbose=True)
+    assert history.interrupted
+    assert len(history.epochs) == 2
+    assert "Interrupted: 2 of 4 epochs" in capsys.readouterr().out
+    assert not model.training
+    assert torch.equal(torch.get_rng_state(), before)
+    fit(two_epochs, *digits, dataclasses.replace(recipe, epochs=2))
+    assert_equal_weights(model, two_epochs)
+    loaded, run = mh.load_run(tmp_path)
+    assert (run.finished, run.epochs) == (False, 2)
+    assert_equal_weights(loaded, two_epochs)
+
+
+def test_ctrl_c_in_the_first_epoch_leaves_a_usable_model_and_run(digits, tmp_path):
+    model = DROPOUT()
+    before = copy_of(model)
+    with stopped_at(model, step=2):
+        history = fit(model, *digits, dataclasses.replace(PLAIN, keep="best"), run_dir=tmp_path)
+    assert history.interrupted
+    assert history.epochs == []
+    assert_equal_weights(model, before)
+    loaded, run = mh.load_run(tmp_path)
+    assert run.epochs == 0
+    assert_equal_weights(loaded, before)
+
+
+def test_a_finished_run_has_nothing_to_resume(digits, make_tiny, tmp_path):
+    first, second = make_tiny(), make_tiny(seed=1)
+    one = fit(first, *digits, PLAIN, run_dir=tmp_path)
+    two = fit(second, *digits, PLAIN, run_dir=tmp_path, resume=True)
+    assert without_seconds(one) == without_seconds(two)
+    assert_equal_weights(first, second)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"learning_rate": 0.02}, "recipe"),
+        ({"seed": 8}, "recipe"),
+        ({"schedule": "one_cycle"}, "recipe"),
+        ({"optimizer": "sgd"}, "recipe"),
+        ({"data": "fewer"}, "data"),
+        ({"data": "renamed"}, "data"),
+        ({"model": mh.ZOO["two_conv"].build}, "model"),
+    ],
+)
+def test_another_recipe_model_or_data_cannot_go_on(digits, tmp_path, changes, named):
+    train, validation = digits
+    fit(DROPOUT(), train, validation, PLAIN, run_dir=tmp_path)
+    checkpoint = (tmp_path / CHECKPOINT).read_bytes()
+    changes = dict(changes)
+    model = changes.pop("model", DROPOUT)(seed=5)
+    before = copy_of(model)
+    other = changes.pop("data", None)
+    if other == "fewer":
+        validation = validation.select(torch.arange(20))
+    if other == "renamed":
+        train = mh.DigitSet(train.images, train.labels, "mnist/train")
+    recipe = dataclasses.replace(PLAIN, epochs=3, **changes)
+    with pytest.raises(mh.CheckpointError, match=f"another {named} "):
+        fit(model, train, validation, recipe, run_dir=tmp_path, resume=True)
+    assert_equal_weights(model, before)
+    assert (tmp_path / CHECKPOINT).read_bytes() == checkpoint
+
+
+def test_more_epochs_cannot_be_had_of_a_schedule_that_counts_them(digits, make_tiny, tmp_path):
+    recipe = dataclasses.replace(PLAIN, schedule="cosine")
+    fit(make_tiny(), *digits, recipe, run_dir=tmp_path)
+    longer = dataclasses.replace(recipe, epochs=4)
+    with pytest.raises(mh.CheckpointError, match="another recipe"):
+        fit(make_tiny(), *digits, longer, run_dir=tmp_path, resume=True)
+
+
+def test_a_checkpoint_of_other_shapes_cannot_go_on(digits, tmp_path):
+    def wide(width):
+        return nn.Sequential(mh.Normalize(), nn.Flatten(), nn.Linear(784, width))
+
+    fit(wide(10), *digits, PLAIN, run_dir=tmp_path)
+    with pytest.raises(mh.CheckpointError, match="does not fit"):
+        fit(wide(12), *digits, PLAIN, run_dir=tmp_path, resume=True)
+
+
+def test_resume_needs_a_checkpoint(digits, make_tiny, tmp_path):
+    with pytest.raises(mh.CheckpointError, match=re.escape(str(tmp_path))):
+        fit(make_tiny(), *digits, PLAIN, run_dir=tmp_path, resume=True)
+    with pytest.raises(mh.CheckpointError, match="run_dir"):
+        fit(make_tiny(), *digits, PLAIN, resume=True)
+
+
+def flip_bits(content, position):
+    return content[:position] + bytes([content[position] ^ 0x15]) + content[position + 1 :]
+
+
+def test_a_damaged_header_is_an_error_of_ours_wherever_it_is(digits, tmp_path):
+    """A bit flip in the header of a checkpoint: either it does not matter, or CheckpointError."""
+
+    def small():
+        return nn.Sequential(mh.Normalize(), nn.AvgPool2d(14), nn.Flatten(), nn.Linear(4, 10))
+
+    recipe = dataclasses.replace(PLAIN, epochs=1, batch_size=50)
+    fit(small(), *digits, recipe, run_dir=tmp_path)
+    path = tmp_path / CHECKPOINT
+    content = path.read_bytes()
+    end = 8 + int.from_bytes(content[:8], "little")
+    refused, escaped = 0, []
+    for position in range(0, end, 5):
+        path.write_bytes(flip_bits(content, position))
+        for use in (
+            lambda: mh.load_run(tmp_path, small()),
+            lambda: fit(small(), *digits, recipe, run_dir=tmp_path, resume=True),
+        ):
+            try:
+                use()
+            except mh.CheckpointError:
+                refused += 1
+            except Exception as error:
+                escaped.append(f"at {position}: {type(error).__name__} {error}")
+    assert not escaped, escaped
+    assert refused > 100
+
+
+def test_a_folder_that_cannot_be_written_fails_before_training(digits, make_tiny, tmp_path):
+    (tmp_path / "file").write_text("")
+    model = make_tiny()
+    before = copy_of(model)
+    with pytest.raises(mh.CheckpointError, match="cannot write"):
+        fit(model, *digits, PLAIN, run_dir=tmp_path / "file" / "run")
+    assert_equal_weights(model, before)
+
+
+# Divergence
+
+
+def is_finite(weights):
+    return all(value.isfinite().all() for value in weights.values())
+
+
+def test_a_loss_of_nan_stops_at_its_step_and_gives_the_best_weights_back(digits, tmp_path):
+    model, one_epoch = DROPOUT(), DROPOUT()
+    fit(one_epoch, *digits, dataclasses.replace(PLAIN, epochs=1))
+    count = 0
+
+    def break_weights(module, _):
+        nonlocal count
+        count += module.training
+        if count == 7:  # the third step of epoch 2
+            module[-1].weight.data.fill_(torch.nan)
+
+    handle = model.register_forward_pre_hook(break_weights)
+    with pytest.raises(mh.TrainingDiverged, match="nan in epoch 2, step 3"):
+        fit(model, *digits, PLAIN, run_dir=tmp_path)
+    handle.remove()
+    assert count == 7
+    assert_equal_weights(model, one_epoch)
+    assert is_finite(load_file(tmp_path / CHECKPOINT))
+    assert mh.load_run(tmp_path)[1].epochs == 1
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_huge_learning_rate_diverges_by_name(digits, tmp_path, optimizer):
+    model = DROPOUT()
+    recipe = dataclasses.replace(PLAIN, learning_rate=1e30, optimizer=optimizer)
+    with pytest.raises(mh.TrainingDiverged, match=r"epoch 1, step \d: .*smaller.*1e\+30"):
+        fit(model, *digits, recipe, run_dir=tmp_path)
+    assert is_finite(model.state_dict())
+    assert is_finite(load_file(tmp_path / CHECKPOINT))
+
+
+def test_divergence_in_the_last_step_shows_in_validation(digits, make_tiny):
+    model = make_tiny()
+    before = copy_of(model)
+    recipe = dataclasses.replace(
+        PLAIN, epochs=3, batch_size=50, learning_rate=3e38, optimizer="sgd", momentum=0.0
+    )
+    with pytest.raises(mh.TrainingDiverged, match="epoch 1, step 1"):
+        fit(model, *digits, recipe)
+    assert_equal_weights(model, before)
+
+
+def test_a_model_of_nan_diverges_in_the_first_step(digits, make_tiny):
+    class Broken(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.calls = make_tiny(), 0
+
+        def forward(self, images):
+            self.calls += 1
+            return (self.inner(images) - 1e9).log()
+
+    model = Broken()
+    before = copy_of(model)
+    with pytest.raises(mh.TrainingDiverged, match="nan in epoch 1, step 1"):
+        fit(model, *digits, PLAIN)
+    assert model.calls == 1
+    assert_equal_weights(model, before)
