@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mnist_helpers.models import BUILDERS, count_parameters
 from mnist_helpers.storage import (
     CheckpointError,
+    damage_named,
     load_weights,
     read_tensors,
     write_tensors,
@@ -181,19 +182,15 @@ def _read_run(folder: Path) -> Run:
     values: dict[str, Any] = {METRICS: {}}
     for path in (folder / RUN, folder / METRICS):
         if path.is_file():
-            try:
+            with damage_named(path):
                 values[path.name] = dict(json.loads(path.read_text(encoding="utf-8")))
-            except (OSError, ValueError, TypeError) as error:
-                raise CheckpointError(f"{path} is damaged ({error}): train again") from error
     return _as_run({**values[RUN], "metrics": values[METRICS]}, folder / RUN)
 
 
 def _as_run(values: Mapping[str, Any], path: Path) -> Run:
     """A `Run` of the values that belong to one."""
-    try:
+    with damage_named(path):
         return Run(**{name: values[name] for name in Run.__annotations__ if name in values})
-    except TypeError as error:
-        raise CheckpointError(f"{path} is not a run of this package ({error})") from error
 
 
 def _as_json(values: Mapping[str, Any]) -> bytes:

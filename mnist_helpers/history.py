@@ -24,6 +24,11 @@ class EpochRecord:
     learning_rate: float
     seconds: float
 
+    @property
+    def merit(self) -> tuple[float, float]:
+        """What epochs are compared by: validation accuracy, then low validation loss."""
+        return self.validation_accuracy, -self.validation_loss
+
     def __str__(self) -> str:
         return (
             f"epoch {self.epoch:>2}  train loss {self.train_loss:.4f} accuracy "
@@ -53,7 +58,7 @@ class History:
     @property
     def best(self) -> EpochRecord | None:
         """The epoch with the highest validation accuracy, then the lowest validation loss."""
-        return max(self.epochs, key=_merit, default=None)
+        return max(self.epochs, key=lambda record: record.merit, default=None)
 
     def __repr__(self) -> str:
         best = f", best {self.best}" if self.best else ""
@@ -66,7 +71,3 @@ class History:
         return pd.DataFrame(
             [asdict(record) for record in self.epochs], columns=list(EpochRecord.__annotations__)
         )
-
-
-def _merit(record: EpochRecord) -> tuple[float, float]:
-    return record.validation_accuracy, -record.validation_loss

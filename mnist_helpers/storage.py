@@ -7,7 +7,8 @@ beside its target and then moved onto it.
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,24 +52,35 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], info: Mapping[str, 
     write_whole(path, save(plain, metadata={"info": json.dumps(info)}))
 
 
+@contextmanager
+def damage_named(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged file leads to into a CheckpointError that names the file."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise CheckpointError(
+            f"{path} is damaged or no file of this package ({reason}): copy it again or train again"
+        ) from error
+
+
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors (on the CPU) and the info of a file of `write_tensors`.
 
     Raises:
         CheckpointError: the file is missing, truncated or not a safetensors file of ours.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     if not path.is_file():
         raise CheckpointError(f"{path} is missing: train first, or name another folder")
-    try:
-        with safe_open(path, framework="pt") as file:
-            info = json.loads((file.metadata() or {}).get("info", "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, info  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} is not a whole safetensors file ({error}): copy it again or train again"
-        ) from error
+    with damage_named(path), safe_open(path, framework="pt") as file:
+        info = dict(json.loads((file.metadata() or {}).get("info", "{}")))
+        return {name: file.get_tensor(name) for name in file.keys()}, info  # noqa: SIM118
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], where: str = "the file") -> None:

@@ -26,7 +26,7 @@ from mnist_helpers.recipes import (
     resolve_device,
     resolve_precision,
 )
-from mnist_helpers.storage import CheckpointError, load_weights, read_tensors
+from mnist_helpers.storage import CheckpointError, damage_named, load_weights, read_tensors
 
 
 class TrainingDiverged(ArithmeticError):
@@ -78,6 +78,8 @@ def fit(
                 run.save(path)
     except KeyboardInterrupt:
         run.history.interrupted = True
+        if path is not None and run.saved_epochs < len(run.history.epochs):
+            run.save(path)  # Ctrl-C came between the end of an epoch and its checkpoint
     except TrainingDiverged:
         load_weights(model, run.best_weights)
         raise
@@ -111,6 +113,7 @@ class _Run:
         self.history = History(str(device), resolve_precision(recipe.precision, device))
         self.best_weights = _copy(model)
         self.steps_per_epoch = -(-len(train) // recipe.batch_size)
+        self.saved_epochs = 0
 
     @property
     def done(self) -> bool:
@@ -137,10 +140,10 @@ class _Run:
             self.optimizer.param_groups[0]["lr"],
             time.perf_counter() - start,
         )
-        self.history.epochs.append(record)
-        self.history.step_losses.extend(step_losses)
-        if self.history.best is record:
+        if self.history.best is None or record.merit > self.history.best.merit:
             self.best_weights = _copy(self.model)
+        self.history.step_losses.extend(step_losses)
+        self.history.epochs.append(record)  # last: from here on the epoch counts
         if self.verbose:
             print(record)
 
@@ -207,14 +210,16 @@ class _Run:
             "run": asdict(describe_run(self.model, self.recipe, self.history, finished=False)),
         }
         save_state(path, self.model, self.best_weights, self.optimizer, info)
+        self.saved_epochs = len(self.history.epochs)
 
     def restore(self, path: Path) -> None:
         """Go back to the state of the checkpoint."""
         tensors, info = read_tensors(path)
         self._check_fits(info, path)
-        self.best_weights = load_state(path, tensors, self.model, self.optimizer)
-        self.history.epochs = [EpochRecord(**record) for record in info["epochs"]]
-        self.history.step_losses = info["step_losses"]
+        with damage_named(path):
+            self.history.epochs = [EpochRecord(**record) for record in info["epochs"]]
+            self.history.step_losses = info["step_losses"]
+            self.best_weights = load_state(path, tensors, self.model, self.optimizer)
 
     def _check_fits(self, info: dict[str, Any], path: Path) -> None:
         """CheckpointError unless this run may go on from a checkpoint with that info."""
