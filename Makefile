@@ -12,7 +12,7 @@ test: $(INSTALLED)  ## unit tests and every notebook, on the sample
 	$(BIN)/python -m pytest
 
 lab: $(INSTALLED)  ## open JupyterLab
-	$(BIN)/jupyter lab notebooks
+	MNIST_DATA_DIR="$${MNIST_DATA_DIR:+$$(realpath "$$MNIST_DATA_DIR")}" $(BIN)/jupyter lab notebooks
 
 notebooks: $(INSTALLED)  ## re-execute the committed notebooks on full MNIST
 	MNIST_SOURCE=mnist $(BIN)/python -m mnist_helpers notebooks --out build/committed

@@ -19,6 +19,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
 MISTAKES = (mh.DataError, mh.CheckpointError, mh.RecipeError, mh.TrainingDiverged)
 
@@ -203,12 +204,17 @@ def notebooks(
     ),
     folder: Annotated[Path, typer.Option(help="Folder of the notebooks.")] = Path("notebooks"),
 ) -> None:
-    """Execute notebooks in order; stop at the first error."""
+    """Execute notebooks in order; stop at the first error.
+
+    All work on the data that is found at the start: see the command `data`, MNIST_DATA_DIR and
+    MNIST_SOURCE.
+    """
     from mnist_helpers.execution import NotebookError, execute_notebooks, find_notebooks
 
     try:
         paths = find_notebooks(folder, numbers)
-        print(execute_notebooks(paths, out))
+        source = mh.load_mnist().source  # looked for once, not again in every notebook
+        print(execute_notebooks(paths, out, source))
     except (NotebookError, mh.DataError, mh.CheckpointError) as error:
         fail(str(error))
 

@@ -39,16 +39,16 @@ def find_notebooks(folder: Path, numbers: Iterable[str] | None = None) -> list[P
     return [by_number[number] for number in sorted(wanted)]
 
 
-def execute_notebooks(paths: list[Path], out: Path) -> str:
+def execute_notebooks(paths: list[Path], out: Path, source: str) -> str:
     """Execute into `out`, figures into `out/figures`, runs into `out/runs`; a summary in lines.
 
-    Each notebook gets a fresh kernel that works in `out`.
+    Each notebook gets a fresh kernel that works in `out`, with `source` as MNIST_SOURCE.
 
     Raises:
         NotebookError: a cell failed; the notebook so far is in `out`.
         CheckpointError: `out` cannot be written.
     """
-    environment = _kernel_environment()
+    environment = _kernel_environment(source)
     try:
         (out / "figures").mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -62,9 +62,9 @@ def execute_notebooks(paths: list[Path], out: Path) -> str:
     return "\n".join([*_results(out), f"{figures} figures in {out / 'figures'}"])
 
 
-def _kernel_environment() -> dict[str, str]:
-    """The environment with an absolute data folder and without progress bars."""
-    environment = {**os.environ, "TQDM_DISABLE": "1"}
+def _kernel_environment(source: str) -> dict[str, str]:
+    """The environment with the source, an absolute data folder and no progress bars."""
+    environment = {**os.environ, "TQDM_DISABLE": "1", "MNIST_SOURCE": source}
     if environment.get("MNIST_DATA_DIR"):
         environment["MNIST_DATA_DIR"] = str(Path(environment["MNIST_DATA_DIR"]).absolute())
     return environment

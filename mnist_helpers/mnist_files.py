@@ -6,12 +6,13 @@ A damaged file is moved aside, never read; a file appears in the folder whole or
 import gzip
 import hashlib
 import os
+import re
 import shutil
 import socket
 import tempfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import prod
 from pathlib import Path
 
@@ -67,13 +68,19 @@ def load_files(folder: Path) -> dict[str, Tensor]:
     try:
         return _download(folder)
     except (OSError, RuntimeError, DataError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        found = "; ".join(problems) or f"no MNIST in {folder}"
+        raw = folder / "MNIST" / "raw"
+        missing = [name for name in SHA256 if name not in arrays]
+        found = "; ".join(problems) or f"{raw} lacks {', '.join(missing)}"
         raise DataError(
-            f"{found}; the download failed ({reason}). Mend: put the four files "
-            f"{', '.join(SHA256)} (or .gz) into {folder / 'MNIST' / 'raw'}, or Keras's "
-            f"mnist.npz into {folder}, or use the source 'sample'"
+            f"{found}; the download failed ({_reason(error)}). Mend: put {', '.join(missing)} "
+            f"(or .gz) into {raw}, or Keras's mnist.npz into {folder}, or use the source 'sample'"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Why a download failed, in a few words: torchvision's message lists every mirror."""
+    words = re.findall(r"<urlopen error (?:\[Errno -?\d+\] )?(.*?)>", str(error))
+    return ", ".join(dict.fromkeys(words)) or " ".join(str(error).split()) or type(error).__name__
 
 
 def _read_raw(folder: Path, problems: list[str]) -> dict[str, Tensor]:
@@ -137,9 +144,10 @@ def _download(folder: Path) -> dict[str, Tensor]:
     from torchvision.datasets import MNIST  # here: it takes more than a second to import
 
     raw = folder / "MNIST" / "raw"
-    raw.mkdir(parents=True, exist_ok=True)
-    print(f"Downloading MNIST to {folder} ...")
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
     workplace = Path(tempfile.mkdtemp(prefix=".download-", dir=folder))
+    print(f"Downloading MNIST to {folder} ...")
     try:
         with _socket_timeout(DOWNLOAD_TIMEOUT_SECONDS):
             MNIST(workplace, download=True)
@@ -147,11 +155,15 @@ def _download(folder: Path) -> dict[str, Tensor]:
         arrays = _read_raw(workplace / "MNIST" / "raw", problems)
         if len(arrays) < len(SHA256):
             raise DataError("; ".join(problems))
+        raw.mkdir(parents=True, exist_ok=True)
         for name in SHA256:
             os.replace(workplace / "MNIST" / "raw" / name, raw / name)
         return arrays
     finally:
         shutil.rmtree(workplace, ignore_errors=True)
+        with suppress(OSError):  # leave no empty folders behind a failure
+            for path in made:
+                path.rmdir()
 
 
 @contextmanager

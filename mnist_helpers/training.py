@@ -220,6 +220,7 @@ class _Run:
             self.history.epochs = [EpochRecord(**record) for record in info["epochs"]]
             self.history.step_losses = info["step_losses"]
             self.best_weights = load_state(path, tensors, self.model, self.optimizer)
+        self.saved_epochs = len(self.history.epochs)
 
     def _check_fits(self, info: dict[str, Any], path: Path) -> None:
         """CheckpointError unless this run may go on from a checkpoint with that info."""
@@ -229,8 +230,9 @@ class _Run:
             theirs["recipe"] = {**theirs["recipe"], "epochs": self.recipe.epochs}
         for name in mine:
             if mine[name] != theirs[name]:
+                difference = _difference(theirs[name], mine[name])
                 raise CheckpointError(
-                    f"{path} was made with another {name} ({theirs[name]}, here {mine[name]}): "
+                    f"{path} was made with another {name} ({difference}): "
                     "resume with that one, or train in another folder"
                 )
 
@@ -241,6 +243,14 @@ class _Run:
             print(f"Interrupted: {len(history.epochs)} of {self.recipe.epochs} epochs finished.")
             return
         print(f"Training took {history.seconds / 60:.2f} minutes on {history.device}.")
+
+
+def _difference(theirs: Any, mine: Any) -> str:
+    """What differs between a checkpoint's value and this run's."""
+    if not isinstance(theirs, dict) or not isinstance(mine, dict):
+        return f"{theirs}, here {mine}"
+    names = [name for name in mine if theirs.get(name) != mine[name]]
+    return "; ".join(f"{name} {theirs.get(name)}, here {mine[name]}" for name in names)
 
 
 def _copy(model: nn.Module) -> dict[str, Tensor]:
