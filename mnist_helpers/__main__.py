@@ -21,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-MISTAKES = (mh.DataError, mh.CheckpointError, mh.RecipeError, mh.TrainingDiverged)
+MISTAKES = (mh.DataError, mh.CheckpointError, mh.RecipeError, mh.TrainingDiverged, OSError)
 
 DataDir = Annotated[Path | None, typer.Option(help="Folder of the data; default: the cache.")]
 Source = Annotated[str, typer.Option(help="auto, mnist or sample.")]
@@ -30,7 +30,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 
 def fail(message: str, code: int = 2) -> NoReturn:
     """End with one line on stderr."""
-    typer.echo(f"mnist-helpers: {message}", err=True)
+    typer.echo(f"mnist-helpers: {' '.join(message.split())}", err=True)
     raise typer.Exit(code)
 
 
@@ -40,7 +40,7 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except MISTAKES as error:
-        fail(" ".join(str(error).split()))
+        fail(str(error))
 
 
 @app.command()
@@ -211,12 +211,13 @@ def notebooks(
     """
     from mnist_helpers.execution import NotebookError, execute_notebooks, find_notebooks
 
-    try:
-        paths = find_notebooks(folder, numbers)
-        source = mh.load_mnist().source  # looked for once, not again in every notebook
-        print(execute_notebooks(paths, out, source))
-    except (NotebookError, mh.DataError, mh.CheckpointError) as error:
-        fail(str(error))
+    with one_line_errors():
+        try:
+            paths = find_notebooks(folder, numbers)
+            source = mh.load_mnist().source  # looked for once, not again in every notebook
+            print(execute_notebooks(paths, out, source))
+        except NotebookError as error:
+            fail(str(error))
 
 
 if __name__ == "__main__":

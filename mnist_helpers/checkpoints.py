@@ -165,13 +165,15 @@ def load_run(run_dir: str | Path, model: nn.Module | None = None) -> tuple[nn.Mo
     else:
         raise CheckpointError(f"no run in {folder}: it has neither {RUN} nor {CHECKPOINT}")
     if model is None:
-        if run.model not in BUILDERS:
+        if str(run.model) not in BUILDERS:
             raise CheckpointError(
                 f"{folder} holds a {run.model}, which is none of {', '.join(BUILDERS)}: "
                 "pass a fresh one as model="
             )
         model = BUILDERS[run.model]()
     load_weights(model, weights, str(folder))
+    # The layout of `fit`: another one adds up in another order, to other last digits.
+    model = model.to(memory_format=torch.channels_last)
     return model.eval(), run
 
 

@@ -116,7 +116,12 @@ class DigitSet(Dataset[tuple[Tensor, int]]):
         name = name or type(dataset).__name__
         data, targets = getattr(dataset, "data", None), getattr(dataset, "targets", None)
         plain = getattr(dataset, "transforms", None) is None
-        if plain and isinstance(data, Tensor) and isinstance(targets, Tensor):
+        if (
+            plain
+            and isinstance(data, Tensor)
+            and isinstance(targets, Tensor)
+            and targets.dim() == 1
+        ):
             return cls(data.reshape(-1, 1, *data.shape[1:]), targets.long(), name)
         images, labels = zip(*((_grey(image), int(label)) for image, label in dataset), strict=True)
         return cls(torch.stack(images), torch.tensor(labels), name)
@@ -127,6 +132,8 @@ def _grey(image: Any) -> Tensor:
     if not isinstance(image, Tensor):
         image = torch.from_numpy(np.array(image.convert("L")))
     if image.is_floating_point():
+        if not bool(((image >= 0) & (image <= 1)).all()):
+            raise DataError("float images must lie in [0, 1]: leave out any normalisation")
         image = (image * 255).round().to(torch.uint8)
     return image.reshape(-1, *image.shape[-2:])
 

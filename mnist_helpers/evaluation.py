@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def predict_logits(model: nn.Module, images: Tensor, batch_size: int = 1_000) -> Tensor:
-    """Logits, float32 `[N, 10]` on the CPU, in evaluation mode; the model's mode is put back.
+    """Logits, float32 `[N, 10]` on the CPU, in evaluation mode; each layer's mode is put back.
 
     Args:
         model: takes images `[N, 1, 28, 28]`, gives logits `[N, 10]`; runs on its own device.
@@ -27,12 +27,13 @@ def predict_logits(model: nn.Module, images: Tensor, batch_size: int = 1_000) ->
             up to rounding.
     """
     weight = next(model.parameters(), images)
-    was_training = model.training
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         logits = [model(part.to(weight.device)).float().cpu() for part in images.split(batch_size)]
     finally:
-        model.train(was_training)
+        for module, training in modes:
+            module.training = training
     return torch.cat(logits)
 
 
@@ -50,6 +51,7 @@ class Report:
     Attributes:
         name: the name of the digits.
         labels: int64 `[N]`, the true digits.
+        predictions: int64 `[N]`, the digit with the highest logit.
         probabilities: float32 `[N, 10]`; rows sum to 1.
         loss: mean cross-entropy in nats.
         accuracy: right answers divided by N.
@@ -62,6 +64,7 @@ class Report:
 
     name: str
     labels: Tensor
+    predictions: Tensor
     probabilities: Tensor
     loss: float
     accuracy: float
@@ -75,11 +78,6 @@ class Report:
     def source(self) -> str:
         """Where the digits come from: `mnist`, `sample` or the name of your own data set."""
         return self.name.split("/")[0]
-
-    @property
-    def predictions(self) -> Tensor:
-        """The most probable digit of each image, int64 `[N]`."""
-        return self.probabilities.argmax(dim=1)
 
     def mistakes(self) -> Tensor:
         """Positions of the wrong answers, int64 `[M]`, the most confident mistake first."""
@@ -132,6 +130,7 @@ def report_on(logits: Tensor, labels: Tensor, name: str) -> Report:
     return Report(
         name=name,
         labels=labels,
+        predictions=predictions,
         probabilities=logits.softmax(dim=1),
         loss=F.cross_entropy(logits, labels).item(),
         accuracy=correct / len(labels),

@@ -9,7 +9,9 @@ from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbformat.reader import NotJSONError
+from nbformat.validator import ValidationError
 
 from mnist_helpers.storage import write_whole
 
@@ -72,11 +74,15 @@ def _kernel_environment(source: str) -> dict[str, str]:
 
 def _execute(path: Path, out: Path, environment: dict[str, str]) -> int:
     """Run one notebook, write it and its figures; return how many figures."""
-    notebook = nbformat.read(path, as_version=4)
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except (NotJSONError, ValidationError, ValueError) as error:
+        raise NotebookError(f"{path} is not a notebook ({error})") from error
     client = NotebookClient(
         notebook,
         timeout=CELL_TIMEOUT_SECONDS,
         kernel_name="python3",
+        extra_arguments=["--log-level=ERROR"],  # else a warning at the start of each kernel
         resources={"metadata": {"path": str(out)}},
         record_timing=False,
         coalesce_streams=True,
@@ -85,13 +91,13 @@ def _execute(path: Path, out: Path, environment: dict[str, str]) -> int:
     try:
         client.execute(env=environment)
     except CellExecutionError as error:
-        failure = error
+        failure = f"cell {_failed_cell(notebook)}: {error.ename}: {error.evalue}"
+    except (CellTimeoutError, DeadKernelError) as error:
+        failure = str(error)
     notebook.metadata.pop("language_info", None)  # the version of this Python tells nothing
     write_whole(out / path.name, (nbformat.writes(notebook) + "\n").encode())
     if failure is not None:
-        index = _failed_cell(notebook)
-        reason = f"{failure.ename}: {failure.evalue}"
-        raise NotebookError(f"{path.name}, cell {index}: {reason}; see {out / path.name}")
+        raise NotebookError(f"{path.name}, {failure}; see {out / path.name}")
     return _write_figures(notebook, path.stem, out / "figures")
 
 

@@ -13,6 +13,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from http.client import HTTPException
 from math import prod
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def load_files(folder: Path) -> dict[str, Tensor]:
         return arrays
     try:
         return _download(folder)
-    except (OSError, RuntimeError, DataError) as error:
+    except (OSError, HTTPException, RuntimeError, DataError) as error:
         raw = folder / "MNIST" / "raw"
         missing = [name for name in SHA256 if name not in arrays]
         found = "; ".join(problems) or f"{raw} lacks {', '.join(missing)}"

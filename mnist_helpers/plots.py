@@ -61,8 +61,8 @@ def image_grid(
     images are compared. Diverging maps such as `RdBu_r` are centred on 0.
     """
     images = torch.as_tensor(np.asarray(images)).squeeze(1) if len(images) else torch.empty(0)
-    columns = min(columns, len(images))
-    rows = -(-len(images) // columns)
+    columns = max(min(columns, len(images)), 1)
+    rows = max(-(-len(images) // columns), 1)
     size = min(11.5 / columns, 2.2)
     height = rows * (size if titles is None else size + 0.3) + (0.4 if title else 0)
     figure = Figure(figsize=(max(columns * size, 4), height), layout="constrained")
@@ -144,6 +144,8 @@ def step_losses(histories: dict[str, History], window: int = 50) -> Figure:
     ax = figure.subplots()
     for (name, history), (colour, style) in zip(histories.items(), LOOKS, strict=False):
         losses = np.array(history.step_losses)
+        if not len(losses):  # stopped at once
+            continue
         width = max(1, min(window, len(losses)))
         smooth = np.convolve(losses, np.ones(width) / width, mode="valid")
         if len(histories) == 1:
@@ -152,7 +154,8 @@ def step_losses(histories: dict[str, History], window: int = 50) -> Figure:
     ax.set(title=f"Training loss, mean of {window} steps", xlabel="step", yscale="log")
     ax.set_ylabel("loss (nats, log scale)")
     ax.grid(alpha=0.3, which="both")
-    ax.legend()
+    if ax.lines:
+        ax.legend()
     return figure
 
 
@@ -216,7 +219,7 @@ def predictions(images: Tensor, labels: Tensor, probabilities: Tensor) -> Figure
         for true, guess, share, ok in triples
     ]
     figure = image_grid(images, titles, columns=5, limits=(0, 255))
-    figure.set_size_inches(10, 2.4 * -(-len(images) // 5))
+    figure.set_size_inches(10, 2.4 * max(-(-len(images) // 5), 1))
     for ax, ok in zip(figure.axes, right, strict=False):
         ax.title.set_color(BLUE if ok else ORANGE)
     return figure

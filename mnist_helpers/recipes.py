@@ -151,7 +151,7 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
         torch.empty(1, device=chosen)
         if chosen.type == "meta":
             raise RuntimeError("meta holds no numbers")
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         name = str(device)
         raise RecipeError(f"no device {name!r} here: choose auto, cpu, cuda or mps") from error
     return chosen

@@ -69,6 +69,21 @@ def full_mnist():
     return mh.load_mnist(folder, source="mnist")
 
 
+class Bomb:
+    """An object whose unpickling creates the file `marker`."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return Path.touch, (self.marker,)
+
+
+@pytest.fixture
+def bomb(tmp_path):
+    return Bomb(tmp_path / "marker")
+
+
 @pytest.fixture
 def gpu():
     if not torch.cuda.is_available():
@@ -121,7 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         if server.behaviour == "stall":
-            server.closing.wait(30)
+            self.stall()
             return
         if server.behaviour == "together" and name == server.first:
             server.together.wait(60)
@@ -134,7 +149,14 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(content[: len(content) // 2] if server.behaviour == "half" else content)
+        cut = server.behaviour in ("half", "stall midway")
+        self.wfile.write(content[: len(content) // 2] if cut else content)
+        if server.behaviour == "stall midway":
+            self.stall()
+
+    def stall(self):
+        if not self.server.closing.wait(20):
+            self.server.was_waited_for = True
 
     def log_message(self, *_):
         pass
@@ -147,7 +169,7 @@ def server(monkeypatch, made_files):
 
     with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
         server.daemon_threads, server.block_on_close = True, False
-        server.behaviour, server.asked = "well", []
+        server.behaviour, server.asked, server.was_waited_for = "well", [], False
         server.closing, server.together = threading.Event(), threading.Barrier(2)
 
         def serve(files):

@@ -377,22 +377,11 @@ def test_an_unreadable_npz_is_an_error_with_the_mend(tmp_path, made_files, offli
     assert (tmp_path / "mnist.npz.damaged").read_bytes() == content
 
 
-def test_an_npz_that_would_unpickle_is_refused(tmp_path, made_files, offline):
-    marker = tmp_path / "marker"
-    np.savez(tmp_path / "mnist.npz", x_train=np.array([Bomb(marker)], dtype=object))
+def test_an_npz_that_would_unpickle_is_refused(tmp_path, made_files, offline, bomb):
+    np.savez(tmp_path / "mnist.npz", x_train=np.array([bomb], dtype=object))
     with pytest.raises(mh.DataError, match=r"mnist\.npz"):
         mh.load_mnist(tmp_path, "mnist")
-    assert not marker.exists()
-
-
-class Bomb:
-    """An object whose unpickling writes a file."""
-
-    def __init__(self, marker):
-        self.marker = marker
-
-    def __reduce__(self):
-        return type(self.marker).touch, (self.marker,)
+    assert not bomb.marker.exists()
 
 
 # MNIST from a server
@@ -430,13 +419,14 @@ def test_the_second_mirror_stands_in_for_the_first(tmp_path, server, made_files,
 
 
 def test_offline_mnist_is_an_error_with_the_mend(tmp_path, offline):
+    folder = tmp_path / "new" / "folder"
     with pytest.raises(mh.DataError, match="download failed") as caught:
-        mh.load_mnist(tmp_path, "mnist")
+        mh.load_mnist(folder, "mnist")
     message = str(caught.value)
-    for name in (*NAMES, str(tmp_path / "MNIST" / "raw"), "mnist.npz", "'sample'"):
+    for name in (*NAMES, str(folder / "MNIST" / "raw"), "mnist.npz", "'sample'"):
         assert name in message
     assert "\n" not in message
-    assert raw_files(tmp_path) == []
+    assert not (tmp_path / "new").exists()
 
 
 def test_offline_auto_is_the_sample_with_a_banner(tmp_path, offline, capsys):
@@ -447,13 +437,14 @@ def test_offline_auto_is_the_sample_with_a_banner(tmp_path, offline, capsys):
         assert words in banner
 
 
-@pytest.mark.parametrize("behaviour", ["half", "broken chunk", "stall"])
+@pytest.mark.parametrize("behaviour", ["half", "broken chunk", "stall", "stall midway"])
 def test_a_server_that_fails_midway_leaves_nothing(tmp_path, server, monkeypatch, behaviour):
     monkeypatch.setattr(mnist_files, "DOWNLOAD_TIMEOUT_SECONDS", 0.5)
     server.behaviour = behaviour
     with pytest.raises(mh.DataError, match="download failed"):
         mh.load_mnist(tmp_path, "mnist")
     assert server.asked
+    assert not server.was_waited_for
     assert raw_files(tmp_path) == []
 
 

@@ -1,0 +1,393 @@
+"""checkpoints.py and storage.py: runs in a folder, whole, harmless and checked."""
+
+import dataclasses
+import json
+import pickle
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+import mnist_helpers as mh
+from mnist_helpers.storage import write_whole
+
+RECIPE = mh.Recipe(epochs=2, batch_size=16, precision="float32", seed=4)
+
+
+@pytest.fixture(scope="module")
+def run(make_digits, tmp_path_factory):
+    """A saved run: folder, model, report and history."""
+    folder = tmp_path_factory.mktemp("run") / "new" / "folder"
+    train, test = make_digits(50, seed=1), make_digits(30, seed=2, name="made/test")
+    model = mh.ZOO["two_conv_dropout"].build()
+    history = mh.fit(model, train, test, RECIPE, device="cpu", verbose=False)
+    report = mh.evaluate(model, test)
+    mh.save_run(folder, model, RECIPE, report, history)
+    return folder, model, report, history
+
+
+@pytest.fixture
+def folder(run, tmp_path):
+    """A copy of the saved run, to be damaged."""
+    return Path(shutil.copytree(run[0], tmp_path / "run"))
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+# There and back
+
+
+def test_weights_come_back_bit_for_bit(run):
+    folder, model, _, _ = run
+    loaded, _ = mh.load_run(folder)
+    assert loaded.name == "two_conv_dropout"
+    assert not any(module.training for module in loaded.modules())
+    for name, weight in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], weight)
+
+
+def test_a_loaded_model_predicts_the_same_bits(run, make_digits):
+    folder, model, _, _ = run
+    images = make_digits(20).images
+    loaded, _ = mh.load_run(folder)
+    assert bool((mh.predict(loaded, images) == mh.predict(model, images)).all())
+
+
+def test_the_files_of_a_run(run):
+    assert sorted(files(run[0])) == ["history.csv", "metrics.json", "model.safetensors", "run.json"]
+
+
+def test_metrics_are_those_of_the_report(run):
+    folder, _, report, history = run
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics.pop("train_seconds") == pytest.approx(history.seconds, abs=1e-3)
+    assert metrics == {
+        "source": "made",
+        "model": "two_conv_dropout",
+        "parameters": 225_034,
+        "seed": 4,
+        "epochs": 2,
+        "device": "cpu",
+        "precision": "float32",
+        "test_loss": report.loss,
+        "test_accuracy": report.accuracy,
+        "test_accuracy_interval": list(report.accuracy_interval),
+        "test_f1_macro": report.f1_macro,
+        "test_f1_weighted": report.f1_weighted,
+    }
+
+
+def test_run_json_holds_model_recipe_versions_and_device(run):
+    values = json.loads((run[0] / "run.json").read_text())
+    assert values["model"] == "two_conv_dropout"
+    assert mh.Recipe(**values["recipe"]) == RECIPE
+    assert values["device"] == "cpu"
+    assert values["finished"] is True
+    assert values["epochs"] == 2
+    assert values["versions"] == mh.versions()
+    assert values["versions"]["torch"] == torch.__version__.split("+")[0] or (
+        values["versions"]["torch"] == torch.__version__
+    )
+
+
+def test_load_run_tells_what_was_saved(run):
+    folder, _, report, _ = run
+    _, saved = mh.load_run(folder)
+    assert isinstance(saved, mh.Run)
+    assert (saved.model, saved.epochs, saved.finished) == ("two_conv_dropout", 2, True)
+    assert saved.recipe == dataclasses.asdict(RECIPE)
+    assert saved.metrics["test_accuracy"] == report.accuracy
+
+
+def test_history_csv_is_the_history(run):
+    folder, _, _, history = run
+    read = pd.read_csv(folder / "history.csv")
+    pd.testing.assert_frame_equal(read, history.to_frame(), rtol=1e-14)
+
+
+def test_a_report_may_be_saved_later(run, make_digits, tmp_path):
+    folder, model, report, history = run
+    mh.save_run(tmp_path, model, RECIPE, report, history)
+    mh.save_run(tmp_path, model, RECIPE, None, history)
+    assert mh.load_run(tmp_path)[1].metrics == {}
+    assert not (tmp_path / "metrics.json").exists()
+    mh.save_report(tmp_path, report)
+    assert (tmp_path / "metrics.json").read_bytes() == (folder / "metrics.json").read_bytes()
+
+
+def test_a_report_needs_a_run(run, tmp_path):
+    with pytest.raises(mh.CheckpointError, match="no run in"):
+        mh.save_report(tmp_path, run[2])
+    assert not list(tmp_path.iterdir())
+
+
+class Own(nn.Module):
+    """A reader's model."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.linear = mh.Normalize(), nn.Linear(784, 10)
+
+    def forward(self, images):
+        return self.linear(self.norm(images).flatten(1))
+
+
+def test_a_model_of_ones_own_is_filled(run, make_digits, tmp_path):
+    _, _, report, history = run
+    model = Own()
+    mh.save_run(tmp_path, model, RECIPE, report, history)
+    with pytest.raises(mh.CheckpointError, match=r"holds a Own, .*pass a fresh one as model="):
+        mh.load_run(tmp_path)
+    other = Own()
+    loaded, saved = mh.load_run(tmp_path, model=other)
+    assert loaded is other
+    assert saved.model == "Own"
+    images = make_digits(10).images
+    assert torch.equal(mh.predict(loaded, images), mh.predict(model, images))
+
+
+def test_a_stopped_run_gives_its_best_weights(make_digits, make_tiny, tmp_path):
+    """Training on shifted labels makes every epoch worse: the first is the best."""
+    train = make_digits(40)
+    shifted = mh.DigitSet(train.images, (train.labels + 1) % 10)
+    recipe = dataclasses.replace(RECIPE, learning_rate=0.01)
+    once, stopped = make_tiny(), make_tiny()
+    mh.fit(once, train, shifted, dataclasses.replace(recipe, epochs=1), device="cpu", verbose=False)
+    mh.fit(
+        stopped, train, shifted, recipe, device="cpu", verbose=False, run_dir=tmp_path
+    )  # killed now, it would leave its checkpoint only
+    loaded, saved = mh.load_run(tmp_path, make_tiny(seed=9))
+    assert (saved.finished, saved.epochs, saved.metrics) == (False, 2, {})
+    assert torch.equal(loaded[-1].weight, once[-1].weight)
+    last = load_file(tmp_path / "checkpoint.safetensors")["model/3.weight"]
+    assert not torch.equal(last, once[-1].weight)
+
+
+def test_a_model_without_a_name_is_saved_under_its_class(run, tmp_path):
+    _, _, report, history = run
+    model = mh.DigitClassifier(mh.Normalize(), nn.Flatten(), nn.Linear(784, 10))
+    mh.save_run(tmp_path, model, RECIPE, report, history)
+    assert mh.load_run(tmp_path, model)[1].model == "DigitClassifier"
+
+
+# Load, or train first
+
+
+@pytest.fixture
+def quick_zoo(monkeypatch):
+    """The zoo with a recipe of one short epoch."""
+    entry = mh.ZOO["two_conv"]
+    recipe = mh.Recipe(epochs=1, batch_size=32, precision="float32", seed=6)
+    monkeypatch.setitem(mh.ZOO, "two_conv", dataclasses.replace(entry, recipe=recipe))
+    return recipe
+
+
+@pytest.fixture
+def mnist(make_digits):
+    return mh.Mnist(make_digits(240, name="made/train"), make_digits(20, seed=1), "made")
+
+
+def test_a_model_is_trained_once_and_then_loaded(quick_zoo, mnist, tmp_path, capsys):
+    first = mh.load_or_train("two_conv", mnist, tmp_path / "run")
+    assert "training one first" in capsys.readouterr().out
+    saved = files(tmp_path / "run")
+    second = mh.load_or_train("two_conv", mnist, tmp_path / "run")
+    assert capsys.readouterr().out == ""
+    assert files(tmp_path / "run") == saved
+    assert not first.training
+    assert not second.training
+    for name, weight in first.state_dict().items():
+        assert torch.equal(second.state_dict()[name].cpu(), weight.cpu())
+
+
+def test_it_trains_as_notebook_3_does(quick_zoo, mnist, tmp_path):
+    model = mh.load_or_train("two_conv", mnist, tmp_path)
+    by_hand = mh.ZOO["two_conv"].build(seed=6)
+    train, validation = mnist.train.split(1 / 12, seed=0)
+    mh.fit(by_hand, train, validation, quick_zoo, verbose=False)
+    assert torch.equal(model[-1].weight, by_hand[-1].weight)
+    _, saved = mh.load_run(tmp_path)
+    assert (saved.finished, saved.epochs, saved.metrics) == (True, 1, {})
+
+
+@pytest.mark.parametrize("change", [{"finished": False}, {"recipe": {}}])
+def test_a_stopped_run_or_one_of_another_recipe_does_not_count(
+    quick_zoo, mnist, tmp_path, capsys, change
+):
+    mh.load_or_train("two_conv", mnist, tmp_path)
+    saved = files(tmp_path)["run.json"]
+    (tmp_path / "run.json").write_text(json.dumps({**json.loads(saved), **change}))
+    capsys.readouterr()
+    mh.load_or_train("two_conv", mnist, tmp_path)
+    assert "training one first" in capsys.readouterr().out
+    again = json.loads(files(tmp_path)["run.json"])
+    assert (again["finished"], again["recipe"]) == (True, json.loads(saved)["recipe"])
+
+
+def test_a_run_of_another_model_does_not_count(run, quick_zoo, mnist, folder, capsys):
+    model = mh.load_or_train("two_conv", mnist, folder)
+    assert "training one first" in capsys.readouterr().out
+    assert model.name == mh.load_run(folder)[1].model == "two_conv"
+
+
+def test_a_damaged_run_is_not_trained_again(quick_zoo, mnist, folder):
+    (folder / "model.safetensors").write_bytes(b"")
+    before = files(folder)
+    with pytest.raises(mh.CheckpointError, match=r"model\.safetensors"):
+        mh.load_or_train("two_conv", mnist, folder)
+    assert files(folder) == before
+
+
+# Damage
+
+
+@pytest.mark.parametrize(
+    "save", [torch.save, lambda bomb, path: path.write_bytes(pickle.dumps(bomb))]
+)
+@pytest.mark.parametrize("name", ["model.safetensors", "checkpoint.safetensors"])
+def test_a_pickle_under_the_name_of_weights_is_not_run(folder, bomb, name, save):
+    if name == "checkpoint.safetensors":
+        (folder / "run.json").unlink()
+    save(bomb, folder / name)
+    with pytest.raises(mh.CheckpointError, match=re.escape(str(folder / name))):
+        mh.load_run(folder)
+    assert not bomb.marker.exists()
+    pickle.loads(pickle.dumps(bomb))
+    assert bomb.marker.exists()  # it is a live one
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:-1],
+        lambda content: content[: len(content) // 2],
+        lambda content: content[:4],
+        lambda content: b"",
+        lambda content: bytes(range(256)) * 40,
+        lambda content: b"\xff" * 8 + content[8:],
+        lambda content: content + b"\0",
+    ],
+    ids=["one byte less", "half", "four bytes", "empty", "other bytes", "huge header", "longer"],
+)
+def test_damaged_weights_are_refused_by_name(folder, damage):
+    path = folder / "model.safetensors"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(mh.CheckpointError, match=re.escape(str(path))):
+        mh.load_run(folder)
+
+
+def eleven_classes():
+    """The same layers, but for the width of the last."""
+    model = mh.ZOO["two_conv_dropout"].build()
+    model[-1] = nn.Linear(128, 11)
+    return model
+
+
+@pytest.mark.parametrize("build", [mh.ZOO["two_conv"].build, Own, eleven_classes])
+def test_weights_of_another_model_are_refused_and_change_nothing(folder, build):
+    model = build()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(mh.CheckpointError, match="does not fit this model"):
+        mh.load_run(folder, model=model)
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in before.items())
+
+
+BROKEN_JSON = [b"", b"{", b"[1, 2]", b"null", b'"run"', b"\xff\xfe"]
+NO_RUN = [b"[]", b"{}", b'{"model": "two_conv"}']
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("run.json", content) for content in BROKEN_JSON + NO_RUN]
+    + [("metrics.json", content) for content in BROKEN_JSON],
+)
+def test_a_broken_json_file_is_refused_by_name(folder, name, content):
+    (folder / name).write_bytes(content)
+    with pytest.raises(mh.CheckpointError, match=re.escape(str(folder / name))):
+        mh.load_run(folder)
+
+
+@pytest.mark.parametrize("model", ["resnet", 5, None, []])
+def test_a_run_of_no_model_of_ours_is_refused(folder, model):
+    values = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**values, "model": model}))
+    with pytest.raises(mh.CheckpointError):
+        mh.load_run(folder)
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_folder_without_a_run_is_refused_by_name(tmp_path, there):
+    folder = tmp_path / "nothing"
+    if there:
+        folder.mkdir()
+    with pytest.raises(mh.CheckpointError, match=f"no run in {re.escape(str(folder))}"):
+        mh.load_run(folder)
+
+
+def test_a_run_without_its_weights_is_refused(folder):
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(mh.CheckpointError, match=r"model\.safetensors is missing"):
+        mh.load_run(folder)
+
+
+def test_a_run_without_metrics_can_be_loaded(folder):
+    (folder / "metrics.json").unlink()
+    assert mh.load_run(folder)[1].metrics == {}
+
+
+# Writing
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(run, tmp_path):
+    _, model, report, history = run
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(mh.CheckpointError, match=r"cannot write .*choose a folder"):
+        mh.save_run(tmp_path / "file" / "run", model, RECIPE, report, history)
+    assert files(tmp_path) == {"file": b"mine"}
+
+
+def test_a_full_disk_leaves_the_old_files_and_no_other(run, folder):
+    """The kernel refuses files of more than 10,000 bytes, as a full disk would."""
+    resource = pytest.importorskip("resource")
+    _, _, report, history = run
+    before = files(folder)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(mh.CheckpointError, match=r"cannot write .*model\.safetensors"):
+            mh.save_run(folder, mh.ZOO["two_conv"].build(), RECIPE, report, history)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert files(folder) == before
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_write_that_fails_midway_leaves_the_old_file_and_no_other(tmp_path, monkeypatch, error):
+    path = tmp_path / "file"
+    write_whole(path, b"old")
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("os.fsync", fail)
+    expected = mh.CheckpointError if isinstance(error, OSError) else KeyboardInterrupt
+    with pytest.raises(expected):
+        write_whole(path, b"new" * 1_000)
+    assert files(tmp_path) == {"file": b"old"}
+
+
+def test_a_file_is_written_over_a_file_but_not_over_a_folder(tmp_path):
+    write_whole(tmp_path / "file", b"old")
+    write_whole(tmp_path / "file", b"new")
+    assert files(tmp_path) == {"file": b"new"}
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(mh.CheckpointError, match="cannot write"):
+        write_whole(tmp_path / "folder", b"new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]

