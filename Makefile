@@ -16,6 +16,7 @@ lab: $(INSTALLED)  ## open JupyterLab
 
 notebooks: $(INSTALLED)  ## re-execute the committed notebooks on full MNIST
 	MNIST_SOURCE=mnist $(BIN)/python -m mnist_helpers notebooks --out build/committed
+	mkdir -p build/committed/solutions && cp -r build/committed/runs build/committed/solutions/
 	MNIST_SOURCE=mnist $(BIN)/python -m mnist_helpers notebooks --out build/committed/solutions --folder notebooks/solutions
 	cp build/committed/*.ipynb notebooks/
 	cp build/committed/solutions/*.ipynb notebooks/solutions/

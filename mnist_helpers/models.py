@@ -60,7 +60,7 @@ def _model(layers: Callable[[], list[nn.Module]]) -> Callable[..., DigitClassifi
 
     def build(seed: int = 0) -> DigitClassifier:
         with torch.random.fork_rng(devices=[]):  # leaves the caller's random state alone
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             model = DigitClassifier(*layers())
         model.name = layers.__name__
         return model

@@ -6,6 +6,7 @@ styles, marks or numbers say the same, so a grey print can be read too.
 
 from collections.abc import Sequence
 from io import BytesIO
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,7 @@ def image_grid(
             low, high = limits or (float(image.min()), float(image.max()))
             if cmap == "RdBu_r":
                 low, high = -max(-low, high), max(-low, high)
-            ax.imshow(image, cmap=cmap, vmin=low, vmax=high)
+            ax.imshow(image.numpy(), cmap=cmap, vmin=low, vmax=high)
             if titles is not None:
                 ax.set_title(titles[index], fontsize=9)
     figure.suptitle(title)
@@ -105,11 +106,11 @@ def class_counts(sets: dict[str, Tensor]) -> Figure:
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     ax = figure.subplots()
     width = 0.8 / len(sets)
-    styles = zip((BLUE, ORANGE, GREY), ("", "//", ".."), strict=True)
+    styles = cycle(((BLUE, ""), (ORANGE, "//"), (GREY, "..")))
     for index, ((name, labels), (colour, hatch)) in enumerate(
         zip(sets.items(), styles, strict=False)
     ):
-        share = torch.bincount(labels, minlength=10) / len(labels)
+        share = (torch.bincount(labels, minlength=10) / len(labels)).numpy()
         place = np.arange(10) + (index - (len(sets) - 1) / 2) * width
         label = f"{name} ({len(labels):,})"
         ax.bar(place, share, width, label=label, color=colour, hatch=hatch, edgecolor="white")
@@ -142,7 +143,7 @@ def step_losses(histories: dict[str, History], window: int = 50) -> Figure:
     """
     figure = Figure(figsize=(8, 3.4), layout="constrained")
     ax = figure.subplots()
-    for (name, history), (colour, style) in zip(histories.items(), LOOKS, strict=False):
+    for (name, history), (colour, style) in zip(histories.items(), cycle(LOOKS), strict=False):
         losses = np.array(history.step_losses)
         if not len(losses):  # stopped at once
             continue
@@ -163,7 +164,7 @@ def learning_rates(recipes: dict[str, Recipe], steps_per_epoch: int) -> Figure:
     """The learning rate of every step under several recipes."""
     figure = Figure(figsize=(8, 3), layout="constrained")
     ax = figure.subplots()
-    for (name, recipe), (colour, style) in zip(recipes.items(), LOOKS, strict=False):
+    for (name, recipe), (colour, style) in zip(recipes.items(), cycle(LOOKS), strict=False):
         steps = range(recipe.epochs * steps_per_epoch)
         rates = [learning_rate_at(recipe, step, steps_per_epoch) for step in steps]
         ax.plot(np.array(steps) / steps_per_epoch, rates, style, color=colour, label=name)
@@ -231,11 +232,13 @@ def probability_bars(
     """An image and its ten probabilities as bars; the true digit's tick is marked where given."""
     figure = Figure(figsize=(8, 2.8), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 2.2))
-    left.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255 if image.dtype == torch.uint8 else 1)
+    left.imshow(
+        image.squeeze().numpy(), cmap="gray", vmin=0, vmax=255 if image.dtype == torch.uint8 else 1
+    )
     left.set(title=title, xticks=[], yticks=[])
     best = int(probabilities.argmax())
     colours = [BLUE if digit == best else GREY for digit in range(10)]
-    bars = right.bar(range(10), probabilities, color=colours)
+    bars = right.bar(range(10), probabilities.tolist(), color=colours)
     right.bar_label(bars, [f"{value:.2f}" for value in probabilities.tolist()], fontsize=8)
     names = [f"{digit}\ntrue" if digit == label else str(digit) for digit in range(10)]
     right.set(xticks=range(10), ylim=(0, 1.12), xlabel="digit", ylabel="probability")

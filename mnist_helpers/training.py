@@ -4,9 +4,11 @@ import math
 import os
 import sys
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +151,7 @@ class _Run:
 
     def _train_epoch(self, epoch: int) -> tuple[float, float, list[float]]:
         """Loss and accuracy over the epoch's samples, and the loss of each step."""
-        generator = torch.manual_seed(epoch_seed(self.recipe.seed, epoch))
+        generator = _seed_all(epoch_seed(self.recipe.seed, epoch), self.device)
         self.model.train()
         losses: list[float] = []
         total = 0.0
@@ -191,14 +193,14 @@ class _Run:
                 f"learning rate than {self.recipe.learning_rate:g}, or look for broken images"
             )
 
-    @property
+    @cached_property
     def _identity(self) -> dict[str, Any]:
-        """What must be the same for a run to go on."""
+        """What must be the same for a run to go on; the data by name, size and checksums."""
         sets = [self.train, self.validation]
         return {
             "model": model_name(self.model),
             "recipe": asdict(self.recipe),
-            "data": [[digits.name, len(digits)] for digits in sets],
+            "data": [[digits.name, len(digits), *_checksums(digits)] for digits in sets],
         }
 
     def save(self, path: Path) -> None:
@@ -245,12 +247,26 @@ class _Run:
         print(f"Training took {history.seconds / 60:.2f} minutes on {history.device}.")
 
 
+def _seed_all(seed: int, device: torch.device) -> torch.Generator:
+    """Seed the CPU, and the GPU where it is used; return the CPU's generator."""
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
+    return torch.default_generator.manual_seed(seed)
+
+
 def _difference(theirs: Any, mine: Any) -> str:
     """What differs between a checkpoint's value and this run's."""
     if not isinstance(theirs, dict) or not isinstance(mine, dict):
         return f"{theirs}, here {mine}"
     names = [name for name in mine if theirs.get(name) != mine[name]]
     return "; ".join(f"{name} {theirs.get(name)}, here {mine[name]}" for name in names)
+
+
+def _checksums(digits: DigitSet) -> list[int]:
+    """CRC-32 of images and labels: another split of the same data has another."""
+    return [zlib.crc32(tensor.cpu().numpy().tobytes()) for tensor in (digits.images, digits.labels)]
 
 
 def _copy(model: nn.Module) -> dict[str, Tensor]:

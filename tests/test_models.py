@@ -127,3 +127,10 @@ def test_a_zoo_entry_is_complete(name):
     assert isinstance(entry.recipe, mh.Recipe)
     assert "%" in entry.claim
     assert entry.source
+
+
+def test_a_slice_of_a_model_is_its_first_layers():
+    model = mh.ZOO["two_conv_dropout"].build().eval()
+    images = torch.zeros(2, 1, 28, 28, dtype=torch.uint8)
+    assert model[:4](images).shape == (2, 32, 13, 13)
+    assert model[:7](images).shape == (2, 64, 5, 5)

@@ -599,3 +599,12 @@ def test_a_model_of_nan_diverges_in_the_first_step(digits, make_tiny):
         fit(model, *digits, PLAIN)
     assert model.calls == 1
     assert_equal_weights(model, before)
+
+
+def test_another_split_of_the_same_data_cannot_go_on(make_digits, make_tiny, tmp_path):
+    whole = make_digits(80)
+    train, validation = whole.split(30, seed=0)
+    fit(make_tiny(), train, validation, PLAIN, run_dir=tmp_path)
+    train, validation = whole.split(30, seed=1)
+    with pytest.raises(mh.CheckpointError, match="another data"):
+        fit(make_tiny(), train, validation, PLAIN, run_dir=tmp_path, resume=True)
