@@ -97,6 +97,7 @@ def no_variables(monkeypatch, tmp_path):
     monkeypatch.delenv("MNIST_SOURCE", raising=False)
     monkeypatch.delenv("MNIST_DATA_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache" / name))
 
 
 @pytest.fixture
