@@ -31,6 +31,8 @@ links: $(INSTALLED)  ## write the repository's address into badges, links and th
 	$(BIN)/python tests/links.py
 
 $(INSTALLED): pyproject.toml
-	$(PYTHON) -m venv .venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, for example: make run PYTHON=python3.12")'
+	@echo "Installing PyTorch and the rest into .venv: some gigabytes, some minutes"
+	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@

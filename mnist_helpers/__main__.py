@@ -114,9 +114,12 @@ def train(
         digits = mh.load_mnist(data_dir, source)
         training, validation = digits.train.split(1 / 12, seed=0)
         network = mh.ZOO[model].build(seed=recipe.seed)
-        history = mh.fit(
-            network, training, validation, recipe, device=device, run_dir=out, resume=resume
-        )
+        try:
+            history = mh.fit(
+                network, training, validation, recipe, device=device, run_dir=out, resume=resume
+            )
+        except mh.TrainingDiverged as error:
+            fail(f"{error}, and name another folder with --out")
         if history.interrupted:
             fail(f"stopped; go on with: train {model} --out {out} --resume", code=130)
         report = mh.evaluate(network, digits.test)

@@ -56,7 +56,7 @@ class Report:
         loss: mean cross-entropy in nats.
         accuracy: right answers divided by N.
         accuracy_interval: its Wilson 95 % interval, (low, high).
-        f1_macro: the plain mean of the ten F1 scores.
+        f1_macro: the plain mean of the F1 scores of the digits that occur, true or predicted.
         f1_weighted: their mean weighted by how often each digit occurs.
         confusion: int64 `[10, 10]`; row: true digit, column: predicted digit.
         per_class: precision, recall, F1 and support; a row a digit.

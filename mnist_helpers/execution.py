@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from base64 import b64decode
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,7 +14,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbformat.reader import NotJSONError
 from nbformat.validator import ValidationError
 
-from mnist_helpers.storage import write_whole
+from mnist_helpers.storage import damage_named, write_whole
 
 CELL_TIMEOUT_SECONDS = 1_800
 
@@ -57,11 +58,11 @@ def execute_notebooks(paths: list[Path], out: Path, source: str) -> str:
         raise NotebookError(
             f"cannot write {out} ({error.strerror}): choose another --out"
         ) from error
-    figures = 0
+    figures, start = 0, time.time()
     for path in paths:
         print(f"{path.name} ...", flush=True)
         figures += _execute(path, out, environment)
-    return "\n".join([*_results(out), f"{figures} figures in {out / 'figures'}"])
+    return "\n".join([*_results(out, source, start), f"{figures} figures in {out / 'figures'}"])
 
 
 def _kernel_environment(source: str) -> dict[str, str]:
@@ -120,11 +121,16 @@ def _write_figures(notebook: Any, stem: str, folder: Path) -> int:
     return len(images)
 
 
-def _results(out: Path) -> list[str]:
-    """What the runs that the notebooks saved reached on the test set."""
+def _results(out: Path, source: str, start: float) -> list[str]:
+    """What the runs reached on the test set that were saved since `start`, on that source."""
     lines = []
     for path in sorted(out.glob("runs/*/metrics.json")):
-        values = json.loads(path.read_text(encoding="utf-8"))
+        if path.stat().st_mtime < start:  # of an earlier call
+            continue
+        with damage_named(path):
+            values = json.loads(path.read_text(encoding="utf-8"))
+        if values["source"] != source:
+            continue
         low, high = values["test_accuracy_interval"]
         lines += [
             f"source: {values['source']}, model: {values['model']}",

@@ -78,7 +78,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise CheckpointError(f"{path} is missing: train first, or name another folder")
     with damage_named(path), safe_open(path, framework="pt") as file:
         info = dict(json.loads((file.metadata() or {}).get("info", "{}")))
-        return {name: file.get_tensor(name) for name in file.keys()}, info  # noqa: SIM118
+        # Clones: the tensors would keep the file mapped, and Windows then refuses to replace it.
+        return {name: file.get_tensor(name).clone() for name in file.keys()}, info  # noqa: SIM118
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], where: str = "the file") -> None:

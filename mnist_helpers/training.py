@@ -48,7 +48,8 @@ def fit(
 ) -> History:
     """Train `model` in place; it ends in evaluation mode, with the weights that `recipe` keeps.
 
-    Ctrl-C, or the notebook's stop button, ends training and returns the history so far.
+    Ctrl-C, or the notebook's stop button, ends training and returns the history so far; the model
+    has the best weights of the finished epochs (or, under `keep="last"`, those of that moment).
 
     Args:
         model: images `[N, 1, 28, 28]` in, logits `[N, 10]` out; moved to `device`.
@@ -84,6 +85,7 @@ def fit(
             run.save(path)  # Ctrl-C came between the end of an epoch and its checkpoint
     except TrainingDiverged:
         load_weights(model, run.best_weights)
+        model.eval()
         raise
     if recipe.keep == "best":
         load_weights(model, run.best_weights)

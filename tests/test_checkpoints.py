@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import mnist_helpers as mh
-from mnist_helpers.storage import write_whole
+from mnist_helpers.storage import read_tensors, write_tensors, write_whole
 
 RECIPE = mh.Recipe(epochs=2, batch_size=16, precision="float32", seed=4)
 
@@ -391,3 +391,13 @@ def test_a_file_is_written_over_a_file_but_not_over_a_folder(tmp_path):
     with pytest.raises(mh.CheckpointError, match="cannot write"):
         write_whole(tmp_path / "folder", b"new")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux lists its mappings")
+def test_a_file_that_was_read_can_be_replaced_on_windows_too(tmp_path):
+    """Windows replaces no file that is still mapped into memory."""
+    path = tmp_path / "file.safetensors"
+    write_tensors(path, {"weight": torch.ones(100_000)}, {})
+    tensors, _ = read_tensors(path)
+    assert str(path) not in Path("/proc/self/maps").read_text()
+    assert tensors["weight"].sum() == 100_000

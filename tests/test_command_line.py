@@ -463,6 +463,8 @@ def test_notebooks_run_in_order_and_leave_figures_and_results(places):
     assert "test accuracy: 90.00% (95 % interval 80.00% to 95.00%)" in printed
     assert "source: sample, model: two_conv" in printed
     assert "2 figures" in printed
+    again = done("notebooks", "10", "--folder", folder, "--out", out)
+    assert "test accuracy" not in again  # that run is of the call before
     figures = [path for path in contents(out / "figures") if path.suffix == ".png"]
     assert sorted(path.name for path in figures) == ["02_first-1.png", "02_first-2.png"]
     with Image.open(figures[0]) as figure:

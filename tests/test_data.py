@@ -361,12 +361,13 @@ def test_a_changed_pixel_is_found_by_its_sum(tmp_path, made_files, offline):
     assert not path.exists()
 
 
-def test_a_good_archive_stands_in_for_a_damaged_file(tmp_path, made_files, offline):
+def test_a_good_archive_stands_in_for_a_damaged_file(tmp_path, made_files, offline, capsys):
     raw = place(tmp_path, made_files, "raw")[NAMES[1]]
     raw.write_bytes(truncated(raw.read_bytes()))
     place(tmp_path, made_files, "gz")
     assert_is_made_mnist(mh.load_mnist(tmp_path, "mnist"), made_files)
     assert raw.with_name(f"{raw.name}.damaged").exists()
+    assert f"{raw} is damaged" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("content", [b"no zip file", b"", b"PK\x03\x04 almost"])
@@ -404,11 +405,12 @@ def test_what_is_missing_is_downloaded_once(tmp_path, server, made_files, source
 
 
 @pytest.mark.parametrize("damage", [truncated, emptied, flipped])
-def test_a_damaged_file_is_fetched_again(tmp_path, server, made_files, damage):
+def test_a_damaged_file_is_fetched_again(tmp_path, server, made_files, damage, capsys):
     path = place(tmp_path, made_files)[NAMES[2]]
     path.write_bytes(damage(path.read_bytes()))
     assert_is_made_mnist(mh.load_mnist(tmp_path, "mnist"), made_files)
     assert path.read_bytes() == made_files[NAMES[2]]
+    assert f"{path} is damaged" in capsys.readouterr().out
 
 
 def test_the_second_mirror_stands_in_for_the_first(tmp_path, server, made_files, monkeypatch):
