@@ -5,7 +5,7 @@ INSTALLED := .venv/installed
 
 .PHONY: run test lab notebooks lint links
 
-run: $(INSTALLED)  ## execute notebooks 01 to 05 into build/, print a summary
+run: $(INSTALLED)  ## execute the notebooks into build/, print a summary
 	$(BIN)/python -m mnist_helpers notebooks --out build
 
 test: $(INSTALLED)  ## unit tests and every notebook, on the sample

@@ -1,20 +1,23 @@
 """The tensor and training code behind the MNIST notebooks. Importing it does no work."""
 
 from mnist_helpers.checkpoints import Run, load_run, save_report, save_run, versions
+from mnist_helpers.claims import check_claims, claims_table, mean_interval, within
 from mnist_helpers.data import DataError, DigitSet, Mnist, data_folder, load_mnist
 from mnist_helpers.evaluation import (
+    McNemar,
     Report,
     calibration,
     evaluate,
     expected_calibration_error,
     loss_and_accuracy,
+    mcnemar,
     predict_logits,
     report_on,
     wilson_interval,
 )
 from mnist_helpers.history import EpochRecord, History
 from mnist_helpers.mnist_files import read_idx
-from mnist_helpers.models import DigitClassifier, Normalize, count_parameters
+from mnist_helpers.models import DigitClassifier, Normalize, count_multiply_adds, count_parameters
 from mnist_helpers.prediction import load_image, predict, prediction_lines
 from mnist_helpers.recipes import (
     Recipe,
@@ -26,6 +29,7 @@ from mnist_helpers.recipes import (
     resolve_precision,
 )
 from mnist_helpers.storage import CheckpointError
+from mnist_helpers.study import StudyError, read_study, run_study
 from mnist_helpers.training import TrainingDiverged, fit
 from mnist_helpers.zoo import ZOO, ZooEntry, load_or_train
 
@@ -37,15 +41,20 @@ __all__ = [
     "DigitSet",
     "EpochRecord",
     "History",
+    "McNemar",
     "Mnist",
     "Normalize",
     "Recipe",
     "RecipeError",
     "Report",
     "Run",
+    "StudyError",
     "TrainingDiverged",
     "ZooEntry",
     "calibration",
+    "check_claims",
+    "claims_table",
+    "count_multiply_adds",
     "count_parameters",
     "data_folder",
     "epoch_seed",
@@ -59,15 +68,20 @@ __all__ = [
     "load_run",
     "loss_and_accuracy",
     "make_optimizer",
+    "mcnemar",
+    "mean_interval",
     "predict",
     "predict_logits",
     "prediction_lines",
     "read_idx",
+    "read_study",
     "report_on",
     "resolve_device",
     "resolve_precision",
+    "run_study",
     "save_report",
     "save_run",
     "versions",
     "wilson_interval",
+    "within",
 ]

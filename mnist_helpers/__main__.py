@@ -21,7 +21,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-MISTAKES = (mh.DataError, mh.CheckpointError, mh.RecipeError, mh.TrainingDiverged, OSError)
+MISTAKES = (
+    *(mh.DataError, mh.CheckpointError, mh.RecipeError, mh.StudyError, mh.TrainingDiverged),
+    OSError,
+)
 
 DataDir = Annotated[Path | None, typer.Option(help="Folder of the data; default: the cache.")]
 Source = Annotated[str, typer.Option(help="auto, mnist or sample.")]
@@ -62,6 +65,11 @@ def list_models() -> None:
         print(f"{name:<18}{count:>10,} parameters  {entry.recipe.summary()}")
 
 
+def _check_model(name: str) -> None:
+    if name not in mh.ZOO:
+        fail(f"unknown model {name!r}: choose one of {', '.join(mh.ZOO)}")
+
+
 def _stored_recipe(out: Path, name: str) -> mh.Recipe:
     """The recipe of the run to go on with, which must be one of the model `name`."""
     from mnist_helpers.storage import read_tensors
@@ -77,8 +85,7 @@ def _stored_recipe(out: Path, name: str) -> mh.Recipe:
 
 def _recipe(name: str, out: Path, resume: bool, overrides: dict[str, Any]) -> mh.Recipe:
     """The recipe to train with: the zoo's, or the stopped run's, and what the user overrides."""
-    if name not in mh.ZOO:
-        fail(f"unknown model {name!r}: choose one of {', '.join(mh.ZOO)}")
+    _check_model(name)
     if not resume and ((out / RUN).exists() or (out / CHECKPOINT).exists()):
         fail(f"{out} holds a run already: name another folder, or go on with --resume")
     recipe = _stored_recipe(out, name) if resume else mh.ZOO[name].recipe
@@ -99,6 +106,7 @@ def train(
     data_dir: DataDir = None,
     source: Source = "auto",
     resume: Annotated[bool, typer.Option(help="Go on with the run in --out.")] = False,
+    log_every: Annotated[int | None, typer.Option(help="A line every so many batches.")] = None,
 ) -> None:
     """Train a model with its recipe; write weights, history, metrics and figures."""
     overrides = {
@@ -116,7 +124,11 @@ def train(
         network = mh.ZOO[model].build(seed=recipe.seed)
         try:
             history = mh.fit(
-                network, training, validation, recipe, device=device, run_dir=out, resume=resume
+                *(network, training, validation, recipe),
+                device=device,
+                run_dir=out,
+                resume=resume,
+                log_every=log_every,
             )
         except mh.TrainingDiverged as error:
             fail(f"{error}, and name another folder with --out")
@@ -126,6 +138,7 @@ def train(
         mh.save_run(out, network, recipe, report, history)
         _write_figures(out, history, report, digits.test, recipe.seed)
     print(report)
+    print(f"claim        {mh.ZOO[model].claim}")
     print(f"Files: {out}")
 
 
@@ -147,6 +160,36 @@ def _write_figures(
     for name, figure in figures.items():
         write_whole(out / name, plots.as_png(figure, dpi=120))
     print("\n".join(mh.prediction_lines(some[0].labels, some[1])))
+
+
+@app.command()
+def study(
+    out: Annotated[Path, typer.Option(help="CSV file; one that is there is gone on with.")],
+    models: Annotated[
+        list[str] | None, typer.Argument(help="Names from `models`; default: all.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="How many, from 0 on.")] = 5,
+    device: Device = "auto",
+    data_dir: DataDir = None,
+    source: Source = "auto",
+) -> None:
+    """Train each model with several seeds; write a row a run, and print which claims hold."""
+    names = models or list(mh.ZOO)
+    for name in names:
+        _check_model(name)
+    if seeds < 1:
+        fail(f"seeds is {seeds}: it must be at least 1")
+    with one_line_errors():
+        mh.resolve_device(device)
+        digits = mh.load_mnist(data_dir, source)
+        entries = {name: mh.ZOO[name] for name in names}
+        frame = mh.run_study(entries, range(seeds), digits, out, device=device)
+    missing = {(name, seed) for name in names for seed in range(seeds)}
+    missing -= set(zip(frame["model"], frame["seed"], strict=True))
+    if missing:
+        fail(f"{len(missing)} runs are missing; the same command goes on", code=130)
+    print(f"source: {digits.source}, file: {out}\n")
+    print(mh.claims_table(frame))
 
 
 @app.command()

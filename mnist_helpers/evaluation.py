@@ -3,14 +3,16 @@
 Every figure is a sum over samples divided by their number, never a mean of batch means.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mnist_helpers.data import DigitSet
+from mnist_helpers.models import evaluating
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,13 +29,8 @@ def predict_logits(model: nn.Module, images: Tensor, batch_size: int = 1_000) ->
             up to rounding.
     """
     weight = next(model.parameters(), images)
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
+    with evaluating(model):
         logits = [model(part.to(weight.device)).float().cpu() for part in images.split(batch_size)]
-    finally:
-        for module, training in modes:
-            module.training = training
     return torch.cat(logits)
 
 
@@ -152,6 +149,39 @@ def wilson_interval(correct: int, total: int) -> tuple[float, float]:
 
     interval = binomtest(correct, total).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
+
+
+class McNemar(NamedTuple):
+    """Two models on the same images: `first_only` and `second_only` count the images that only
+    this one reads wrongly; `p_value`, 0 to 1, is how likely chance alone is to part them as far.
+    """
+
+    first_only: int
+    second_only: int
+    p_value: float
+
+
+def mcnemar(first_mistakes: Iterable[int], second_mistakes: Iterable[int]) -> McNemar:
+    """McNemar's exact test: do two trained models differ by more than chance?
+
+    Images that both read rightly, or both wrongly, say nothing; of the others, equal models would
+    get half each.
+
+    Args:
+        first_mistakes: positions of the images that the first model reads wrongly.
+        second_mistakes: those of the second model, on the same images.
+
+    Source: Q. McNemar, "Note on the sampling error of the difference between correlated
+    proportions or percentages", Psychometrika 12, 1947; the exact form is a binomial test.
+    """
+    from scipy.stats import binomtest  # here: slow to import
+
+    first, second = ({int(index) for index in side} for side in (first_mistakes, second_mistakes))
+    first_only, second_only = len(first - second), len(second - first)
+    if first_only + second_only == 0:
+        return McNemar(0, 0, 1.0)
+    p_value = binomtest(first_only, first_only + second_only, 0.5).pvalue
+    return McNemar(first_only, second_only, float(p_value))
 
 
 def calibration(probabilities: Tensor, labels: Tensor, bins: int = 15) -> "pd.DataFrame":

@@ -7,18 +7,23 @@ styles, marks or numbers say the same, so a grey print can be read too.
 from collections.abc import Sequence
 from io import BytesIO
 from itertools import cycle
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import seaborn as sns
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from torch import Tensor
 
+from mnist_helpers.claims import within
 from mnist_helpers.evaluation import Report, calibration, expected_calibration_error
 from mnist_helpers.history import History
 from mnist_helpers.recipes import Recipe, learning_rate_at
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BLUE, ORANGE, GREY, BLACK = "#0072B2", "#D55E00", "#777777", "#000000"
 LOOKS = ((BLUE, "-"), (ORANGE, "--"), (GREY, "-."), (BLACK, ":"))
@@ -244,6 +249,92 @@ def probability_bars(
     right.set(xticks=range(10), ylim=(0, 1.12), xlabel="digit", ylabel="probability")
     right.set_xticklabels(names)
     right.set_title(f"prediction: {best}")
+    return figure
+
+
+def study_curves(study: "pd.DataFrame") -> Figure:
+    """Loss and accuracy over the epochs, a column a model: a thin line a run, a thick one the mean.
+
+    `study` has the rows of `read_study`.
+    """
+    names = list(study["model"].unique())
+    # The training accuracy of a first epoch is far lower, and would flatten all the rest.
+    lowest = study["validation_accuracy"].explode().astype(float).min() - 0.002
+    figure = Figure(figsize=(2.5 * len(names) + 0.8, 5), layout="constrained")
+    grid = figure.subplots(2, len(names), squeeze=False, sharey="row", sharex="col")
+    for name, column in zip(names, grid.T, strict=True):
+        runs = study[study["model"] == name]
+        for ax, what in zip(column, ("loss", "accuracy"), strict=True):
+            for part, colour, style in (("train", BLUE, "-"), ("validation", ORANGE, "--")):
+                shortest = runs["epochs"].min()
+                curves = np.array([curve[:shortest] for curve in runs[f"{part}_{what}"]])
+                epochs = np.arange(curves.shape[1]) + 1
+                ax.plot(epochs, curves.T, style, color=colour, alpha=0.3, lw=0.7)
+                ax.plot(epochs, curves.mean(axis=0), style, color=colour, lw=2, label=part)
+            ax.grid(alpha=0.3)
+        column[0].set(title=name, yscale="log")
+        column[1].set(xlabel="epoch")
+        column[1].xaxis.get_major_locator().set_params(integer=True)
+    grid[0, 0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    grid[0, 0].yaxis.set_major_formatter("{x:g}")
+    grid[0, 0].yaxis.set_minor_formatter("")
+    grid[0, 0].set_ylabel("loss (nats, log scale)")
+    grid[1, 0].set(ylabel="accuracy", ylim=(lowest, None))
+    grid[0, 0].legend()
+    return figure
+
+
+def accuracy_by_size(table: "pd.DataFrame", size: str = "parameters") -> Figure:
+    """Mean test accuracy and its 95 % interval against `parameters` or `multiply_adds`.
+
+    `table` has the rows of `check_claims`; of each model, that with the most epochs is drawn.
+    """
+    figure = Figure(figsize=(7.5, 4), layout="constrained")
+    ax = figure.subplots()
+    rows = table.sort_values("epochs").groupby("model", sort=False).tail(1).sort_values(size)
+    below, above = rows["mean"] - rows["low"], rows["high"] - rows["mean"]
+    ax.errorbar(
+        rows[size], rows["mean"], yerr=[below, above], fmt="o", color=BLUE, capsize=4,
+        label="mean over seeds, 95 % interval",
+    )  # fmt: skip
+    for row in rows.itertuples():
+        place = (getattr(row, size), row.mean)
+        ax.annotate(row.model, place, (7, 0), textcoords="offset points", va="center")
+    ax.set(xscale="log", xlabel=f"{size.replace('_', '-')} (log scale)", ylabel="test accuracy")
+    ax.set_title(f"Accuracy against {size.replace('_', '-')}")
+    ax.margins(x=0.2, y=0.1)
+    ax.grid(alpha=0.3, which="both")
+    ax.legend(loc="lower right")
+    return figure
+
+
+def seed_spread(study: "pd.DataFrame", table: "pd.DataFrame") -> Figure:
+    """Test accuracy of every run, a row a model, with the interval of the mean and the claim.
+
+    `study` has the rows of `read_study`, `table` those of `check_claims`.
+    """
+    figure = Figure(figsize=(8, 0.7 * len(table) + 1.3), layout="constrained")
+    ax = figure.subplots()
+    labels = [f"{row.model}, {row.epochs} epochs" for row in table.itertuples()]
+    places = np.arange(len(table))
+    for place, row in zip(places, table.itertuples(), strict=True):
+        runs = study[study["model"] == row.model]
+        same = runs[runs["epochs"] == row.epochs]
+        values = (same if len(same) else within(runs, row.epochs))["test_accuracy"]
+        ax.plot(values, np.full(len(values), place), "o", color=BLUE, mfc="none", label="one run")
+    half = table["high"] - table["mean"]
+    ax.errorbar(
+        table["mean"], places + 0.22, xerr=half, fmt="|", ms=10, color=BLACK, capsize=4,
+        label="mean, 95 % interval",
+    )  # fmt: skip
+    ax.plot(table["claimed"], places - 0.22, "v", color=ORANGE, label="claim")
+    ax.set(yticks=places, title="Every seed gives another score", xlabel="test accuracy")
+    ax.set_yticklabels(labels)
+    ax.invert_yaxis()
+    ax.grid(alpha=0.3, axis="x")
+    handles, names = ax.get_legend_handles_labels()
+    unique = dict(zip(names, handles, strict=True))
+    ax.legend(unique.values(), unique.keys(), loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 

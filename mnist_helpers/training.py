@@ -5,7 +5,7 @@ import os
 import sys
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cached_property
@@ -22,6 +22,7 @@ from mnist_helpers.evaluation import loss_and_accuracy
 from mnist_helpers.history import EpochRecord, History
 from mnist_helpers.recipes import (
     Recipe,
+    RecipeError,
     epoch_seed,
     learning_rate_at,
     make_optimizer,
@@ -45,6 +46,8 @@ def fit(
     run_dir: str | Path | None = None,
     resume: bool = False,
     verbose: bool = True,
+    log_every: int | None = None,
+    after_epoch: Callable[[nn.Module], None] | None = None,
 ) -> History:
     """Train `model` in place; it ends in evaluation mode, with the weights that `recipe` keeps.
 
@@ -60,13 +63,17 @@ def fit(
         resume: go on from the checkpoint in `run_dir`, bit-exact on the CPU. The recipe must be
             the checkpoint's; only `epochs` may have grown, under a schedule that ignores it.
         verbose: print a line an epoch and the time, and show a bar in a terminal or notebook.
+        log_every: print also a line every so many batches: loss and accuracy of the epoch so far.
+        after_epoch: called with the model after each epoch, for example to keep its weights.
 
     Raises:
         TrainingDiverged: the loss is NaN or infinite; the model gets its best weights so far back.
         CheckpointError: the checkpoint cannot be written, or not be resumed from.
-        RecipeError: there is no such device.
+        RecipeError: there is no such device, or `log_every` is under 1.
     """
-    run = _Run(model, train, validation, recipe, resolve_device(device), verbose)
+    if log_every is not None and log_every < 1:
+        raise RecipeError(f"log_every is {log_every}: it must be at least 1")
+    run = _Run(model, train, validation, recipe, resolve_device(device), verbose, log_every)
     path = Path(run_dir) / CHECKPOINT if run_dir is not None else None
     if resume:
         if path is None:
@@ -79,6 +86,8 @@ def fit(
             run.one_epoch()
             if path is not None:
                 run.save(path)
+            if after_epoch is not None:
+                after_epoch(model)
     except KeyboardInterrupt:
         run.history.interrupted = True
         if path is not None and run.saved_epochs < len(run.history.epochs):
@@ -106,10 +115,12 @@ class _Run:
         recipe: Recipe,
         device: torch.device,
         verbose: bool,
+        log_every: int | None,
     ) -> None:
         if not len(train) or not len(validation):
             raise ValueError("train and validation must each hold at least one digit")
-        self.device, self.recipe, self.verbose = device, recipe, verbose
+        self.device, self.recipe = device, recipe
+        self.verbose, self.log_every = verbose, log_every
         # Convolutions and pooling are faster when the channels of a pixel lie side by side.
         self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.train, self.validation = train.to(device), validation.to(device)
@@ -166,8 +177,18 @@ class _Run:
                 total += loss * len(labels)
                 correct += (logits.argmax(dim=1) == labels).sum()
                 bar.update()
+                if self.log_every and len(losses) % self.log_every == 0:
+                    seen = min(len(losses) * self.recipe.batch_size, len(self.train))
+                    bar.write(self._log_line(epoch, len(losses), total / seen, correct / seen))
         count = len(self.train)
         return total / count, correct.item() / count, losses
+
+    def _log_line(self, epoch: int, batch: int, loss: float, accuracy: Tensor) -> str:
+        """Where the epoch is, and its training figures so far."""
+        return (
+            f"epoch {epoch + 1:>2}  batch {batch}/{self.steps_per_epoch}  "
+            f"train loss {loss:.4f} accuracy {accuracy.item():.2%}"
+        )
 
     def _step(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, float]:
         """One step down the gradient; logits and cross-entropy are those before it."""

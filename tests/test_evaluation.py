@@ -161,6 +161,78 @@ def test_a_report_holds_the_interval_of_its_accuracy():
     assert report.accuracy_interval == mh.wilson_interval(correct, 400)
 
 
+# Two models
+
+
+def binomial_p_value(first_only, second_only):
+    """Both tails of a fair coin, by counting."""
+    tosses, fewer = first_only + second_only, min(first_only, second_only)
+    return min(1.0, 2 * sum(math.comb(tosses, heads) for heads in range(fewer + 1)) / 2**tosses)
+
+
+def test_mcnemars_test_by_hand():
+    """Of eleven images that only one of both reads wrongly, the first has nine."""
+    first, second = [*range(9), 20, 21], [20, 21, 30, 31]
+    found = mh.mcnemar(first, second)
+    assert (found.first_only, found.second_only) == (9, 2)
+    assert found.p_value == pytest.approx(2 * (1 + 11 + 55) / 2**11)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_mcnemars_test_is_mlxtends(seed):
+    from mlxtend.evaluate import mcnemar, mcnemar_table
+
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 10, 300)
+    first = np.where(rng.random(300) < 0.9, labels, (labels + 1) % 10)
+    second = np.where(rng.random(300) < 0.86 + 0.02 * seed, labels, (labels + 1) % 10)
+    _, expected = mcnemar(mcnemar_table(labels, first, second), exact=True)
+    wrong = [np.flatnonzero(predicted != labels).tolist() for predicted in (first, second)]
+    found = mh.mcnemar(*wrong)
+    assert found.p_value == pytest.approx(expected, rel=1e-9)
+    assert found.p_value == pytest.approx(binomial_p_value(*found[:2]), rel=1e-9)
+
+
+def test_mcnemars_test_is_symmetric():
+    one, other = mh.mcnemar(range(12), range(9, 14)), mh.mcnemar(range(9, 14), range(12))
+    assert one.p_value == other.p_value
+    assert (one.first_only, one.second_only) == (other.second_only, other.first_only)
+
+
+@pytest.mark.parametrize("mistakes", [[], [3, 5, 8]])
+def test_equal_mistakes_tell_no_difference(mistakes):
+    assert mh.mcnemar(mistakes, mistakes) == (0, 0, 1.0)
+
+
+def test_as_many_mistakes_on_other_images_tell_no_difference():
+    assert mh.mcnemar([1, 2, 3], [4, 5, 6]) == (3, 3, 1.0)
+
+
+def test_of_40_discordant_images_a_difference_of_14_is_needed():
+    assert mh.mcnemar(range(27), range(27, 40)).p_value < 0.05
+    assert mh.mcnemar(range(26), range(26, 40)).p_value > 0.05
+
+
+@pytest.mark.parametrize(
+    "kind", [list, tuple, set, iter, np.array, torch.tensor], ids=lambda kind: kind.__name__
+)
+def test_mistakes_may_come_as_any_iterable_of_positions(kind):
+    first, second = list(range(9)), [7, 8, 30]
+    assert mh.mcnemar(kind(first), kind(second)) == mh.mcnemar(first, second)
+    assert mh.mcnemar(kind(first), second)[:2] == (7, 1)
+
+
+def test_mistakes_of_two_reports_can_be_compared():
+    logits, labels = cases()
+    first, second = (
+        mh.report_on(values, labels, "made") for values in (logits, logits.roll(1, dims=1))
+    )
+    found = mh.mcnemar(first.mistakes().tolist(), second.mistakes().tolist())
+    wrong = [(report.predictions != labels).numpy() for report in (first, second)]
+    assert found.first_only == (wrong[0] & ~wrong[1]).sum()
+    assert found.second_only == (wrong[1] & ~wrong[0]).sum()
+
+
 # Calibration
 
 

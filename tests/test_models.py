@@ -1,6 +1,7 @@
 """models.py and zoo.py: shapes, weights, normalisation, and that logits are logits."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import mnist_helpers as mh
+from mnist_helpers.models import evaluating
 
 every_model = pytest.mark.parametrize("name", list(mh.ZOO))
 
@@ -20,10 +22,103 @@ def test_logits_have_ten_columns(name, count, make_digits):
     assert logits.dtype == torch.float32
 
 
-@pytest.mark.parametrize("name", ["two_conv", "two_conv_dropout"])
-def test_parameters_of_both_networks(name):
-    by_hand = (9 + 1) * 32 + (32 * 9 + 1) * 64 + (1600 + 1) * 128 + (128 + 1) * 10
-    assert mh.count_parameters(mh.ZOO[name].build()) == by_hand == 225_034
+TWO_CONV = (9 + 1) * 32 + (32 * 9 + 1) * 64 + (1600 + 1) * 128 + (128 + 1) * 10
+PARAMETERS = {
+    "lenet": (
+        (9 + 1) * 6 + (6 * 9 + 1) * 16 + (400 + 1) * 120 + (120 + 1) * 84 + (84 + 1) * 10,
+        60_074,
+    ),
+    "two_conv": (TWO_CONV, 225_034),
+    "two_conv_dropout": (TWO_CONV, 225_034),
+    "vgg": (
+        (9 + 1) * 32
+        + (32 * 9 + 1) * 32
+        + (32 * 9 + 1) * 64
+        + (64 * 9 + 1) * 64
+        + (3136 + 1) * 512
+        + (512 + 1) * 10,
+        1_676_266,
+    ),
+    "three_conv": (
+        (9 + 1) * 32 + (32 * 9 + 1) * 64 + (64 * 9 + 1) * 128 + (1152 + 1) * 256 + (256 + 1) * 10,
+        390_410,
+    ),
+}
+TWO_CONV_MULTIPLY_ADDS = 32 * 9 * 26**2 + 64 * 32 * 9 * 11**2 + 1600 * 128 + 128 * 10
+MULTIPLY_ADDS = {
+    "lenet": 6 * 9 * 26**2 + 16 * 6 * 9 * 11**2 + 400 * 120 + 120 * 84 + 84 * 10,
+    "two_conv": TWO_CONV_MULTIPLY_ADDS,
+    "two_conv_dropout": TWO_CONV_MULTIPLY_ADDS,
+    "vgg": (32 + 32 * 32) * 9 * 28**2 + (64 * 32 + 64 * 64) * 9 * 14**2 + 3136 * 512 + 512 * 10,
+    "three_conv": 32 * 9 * 28**2
+    + 64 * 32 * 9 * 14**2
+    + 128 * 64 * 9 * 7**2
+    + 1152 * 256
+    + 256 * 10,
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters_are_the_published_ones(name):
+    by_hand, published = PARAMETERS[name]
+    assert mh.count_parameters(mh.ZOO[name].build()) == by_hand == published
+
+
+@every_model
+def test_the_shapes_in_the_docstring_are_true(name):
+    model, values = mh.ZOO[name].build().eval(), torch.zeros(1, 1, 28, 28)
+    walk = ["1x28x28"]
+    for layer in model:
+        values = layer(values)
+        if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.Flatten | nn.Linear):
+            shape = "x".join(str(size) for size in values.shape[1:])
+            walk.append(f"pool {shape}" if isinstance(layer, nn.MaxPool2d) else shape)
+    told = re.search(r"Shapes: (.*? -> 10)\.", " ".join(mh.ZOO[name].build.__doc__.split()))[1]
+    assert told.split(" -> ") == walk
+
+
+@every_model
+def test_the_docstring_tells_the_number_of_parameters(name):
+    told = re.search(r"([\d,]+)\s+parameters", mh.ZOO[name].build.__doc__)[1]
+    assert int(told.replace(",", "")) == mh.count_parameters(mh.ZOO[name].build())
+
+
+@every_model
+def test_every_hidden_layer_has_a_relu(name):
+    layers = list(mh.ZOO[name].build())
+    weighted = [layer for layer in layers if isinstance(layer, nn.Conv2d | nn.Linear)]
+    assert sum(isinstance(layer, nn.ReLU) for layer in layers) == len(weighted) - 1
+
+
+@pytest.mark.parametrize("name", MULTIPLY_ADDS)
+def test_multiply_adds_by_hand(name):
+    assert mh.count_multiply_adds(mh.ZOO[name].build()) == MULTIPLY_ADDS[name]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_counting_multiply_adds_leaves_the_model_as_it_was(training):
+    model = mh.ZOO["two_conv_dropout"].build().train(training)
+    model[-2].train(not training)
+    modes, state = [module.training for module in model.modules()], torch.get_rng_state()
+    assert mh.count_multiply_adds(model) == MULTIPLY_ADDS["two_conv_dropout"]
+    assert [module.training for module in model.modules()] == modes
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(weight.grad is None for weight in model.parameters())
+
+
+def test_multiply_adds_of_a_model_on_a_gpu(gpu):
+    assert mh.count_multiply_adds(mh.ZOO["lenet"].build().to(gpu)) == MULTIPLY_ADDS["lenet"]
+
+
+def test_evaluating_puts_each_layers_mode_back(make_tiny):
+    model = make_tiny(dropout=0.5).train()
+    model[2].eval()
+    with evaluating(model):
+        assert not any(module.training for module in model.modules())
+    assert [layer.training for layer in model] == [True, True, False, True]
+    with pytest.raises(RuntimeError), evaluating(model):
+        raise RuntimeError
+    assert [layer.training for layer in model] == [True, True, False, True]
 
 
 def test_frozen_weights_are_not_counted():
@@ -114,10 +209,70 @@ def test_every_weight_gets_a_gradient(name, make_digits):
     assert all(weight.grad is not None and weight.grad.any() for weight in model.parameters())
 
 
-def test_dropout_acts_only_in_training(make_digits):
-    model, images = mh.ZOO["two_conv_dropout"].build(), make_digits(5).images
+@pytest.mark.parametrize("name", ["two_conv_dropout", "vgg", "three_conv"])
+def test_dropout_acts_only_in_training(name, make_digits):
+    model, images = mh.ZOO[name].build(), make_digits(5).images
+    assert [layer.p for layer in model if isinstance(layer, nn.Dropout)] == [0.5]
     assert not torch.equal(model.train()(images), model(images))
     assert torch.equal(model.eval()(images), model(images))
+
+
+@pytest.mark.parametrize("name", ["lenet", "two_conv"])
+def test_the_networks_without_dropout_draw_nothing(name, make_digits):
+    model, images = mh.ZOO[name].build().train(), make_digits(5).images
+    assert torch.equal(model(images), model(images))
+
+
+# The zoo
+
+NORMALISED, FROM_0_TO_1 = (0.1307, 0.3081), (0.0, 1.0)
+STATED = {
+    "lenet": {"optimizer": "adam", "schedule": "none", "epochs": 5},
+    "two_conv": {"optimizer": "adam", "schedule": "none", "batch_size": 64, "epochs": 5},
+    "two_conv_dropout": {},
+    "vgg": {
+        "optimizer": "adam",
+        "learning_rate": 0.001,
+        "schedule": "none",
+        "batch_size": 128,
+        "epochs": 5,
+    },
+    "three_conv": {
+        "optimizer": "adam",
+        "learning_rate": 0.0005,
+        "weight_decay": 1e-4,
+        "schedule": "step",
+        "gamma": 0.5,
+        "batch_size": 128,
+        "epochs": 10,
+    },
+}
+CLAIMS = {
+    "lenet": (0.9893, 5),
+    "two_conv": (0.989, 5),
+    "two_conv_dropout": (0.993, None),
+    "vgg": (0.993, 5),
+    "three_conv": (0.99, 5),
+}
+
+
+def test_the_zoo_has_the_five_published_models_in_order():
+    assert list(mh.ZOO) == ["lenet", "two_conv", "two_conv_dropout", "vgg", "three_conv"]
+
+
+@pytest.mark.parametrize("name", STATED)
+def test_a_recipe_is_the_published_one_where_that_is_stated(name):
+    recipe = mh.ZOO[name].recipe
+    assert {field: getattr(recipe, field) for field in STATED[name]} == STATED[name]
+    if "schedule" in STATED[name]:
+        assert recipe.weight_decay == STATED[name].get("weight_decay", 0.0)
+        assert recipe.label_smoothing == 0.0
+
+
+@pytest.mark.parametrize(("name", "scaling"), [("two_conv", FROM_0_TO_1), ("vgg", NORMALISED)])
+def test_the_input_is_scaled_as_published_where_that_is_stated(name, scaling):
+    first = mh.ZOO[name].build()[0]
+    assert (first.mean.item(), first.std.item()) == pytest.approx(scaling)
 
 
 @every_model
@@ -125,8 +280,17 @@ def test_a_zoo_entry_is_complete(name):
     entry = mh.ZOO[name]
     assert entry.build().name == name
     assert isinstance(entry.recipe, mh.Recipe)
-    assert "%" in entry.claim
-    assert entry.source
+    assert 1 <= entry.claimed_epochs <= entry.recipe.epochs
+    assert len(entry.source.split()) > 3
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_a_claim_is_the_published_one_in_words_and_as_a_fraction(name):
+    entry = mh.ZOO[name]
+    accuracy, epochs = CLAIMS[name]
+    assert entry.claimed_accuracy == accuracy
+    assert f"{100 * accuracy:g} %" in entry.claim
+    assert epochs is None or (entry.claimed_epochs == epochs and str(epochs) in entry.claim)
 
 
 def test_a_slice_of_a_model_is_its_first_layers():

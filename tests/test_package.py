@@ -26,11 +26,13 @@ RANKS = {
     "evaluation": 2,
     "training": 3,
     "zoo": 4,
-    "prediction": 5,
-    "plots": 5,
-    "execution": 5,
-    "__init__": 6,
-    "__main__": 7,
+    "claims": 5,
+    "study": 5,
+    "prediction": 6,
+    "plots": 6,
+    "execution": 6,
+    "__init__": 7,
+    "__main__": 8,
 }
 SLOW = (
     *("pandas", "sklearn", "scipy", "matplotlib", "seaborn"),
@@ -139,6 +141,7 @@ def test_the_list_of_public_objects_is_not_empty():
         PUBLIC
     )
     assert {"evaluation.Report.mistakes", "models.Normalize.forward"} <= set(PUBLIC)
+    assert {"study.run_study", "claims.claims_table", "evaluation.McNemar"} <= set(PUBLIC)
 
 
 @pytest.mark.parametrize("name", PUBLIC)

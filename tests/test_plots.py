@@ -173,6 +173,110 @@ def test_class_counts_show_shares():
     np.testing.assert_allclose(heights, [0.75, 0, 0, 0, 0, 0, 0, 0, 0, 0.25])
 
 
+# Figures of a study
+
+
+def titles(axes):
+    return [ax.get_title() for ax in axes]
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("models", [("lenet",), ("vgg", "lenet", "three_conv")])
+def test_study_curves_have_two_panels_a_model(make_study, models, seeds):
+    figure = plots.study_curves(make_study(models, seeds))
+    assert png(figure).startswith(b"\x89PNG")
+    count = len(models)
+    assert len(figure.axes) == 2 * count
+    losses, accuracies = figure.axes[:count], figure.axes[count:]
+    assert titles(losses) == list(models)
+    assert {ax.get_xlabel() for ax in accuracies} == {"epoch"}
+    assert "loss" in losses[0].get_ylabel()
+    assert accuracies[0].get_ylabel() == "accuracy"
+    assert [text.get_text() for text in losses[0].get_legend().texts] == ["train", "validation"]
+    assert {len(ax.lines) for ax in figure.axes} == {2 * (seeds + 1)}
+    assert matplotlib.pyplot.get_fignums() == []
+
+
+def test_study_curves_show_every_run_and_the_mean(make_study):
+    study = make_study(["lenet"], seeds=2)
+    study.at[1, "train_loss"] = [0.5, 0.4, 0.3, 0.2, 0.1]
+    loss, _ = plots.study_curves(study).axes
+    runs, mean = [line for line in loss.lines if line.get_linestyle() == "-"][:2], loss.lines[2]
+    drawn = [line.get_ydata() for line in runs]
+    np.testing.assert_allclose(drawn, study["train_loss"].tolist())
+    np.testing.assert_allclose(mean.get_ydata(), np.mean(drawn, axis=0))
+    assert mean.get_label() == "train"
+    assert mean.get_xdata().tolist() == [1, 2, 3, 4, 5]
+
+
+def test_all_validation_accuracies_lie_in_the_panel(make_study):
+    study = make_study(["lenet", "vgg"])
+    study["validation_accuracy"] = [[0.4, 0.5, 0.6, 0.7, 0.8]] * len(study)
+    for ax in plots.study_curves(study).axes[2:]:
+        low, high = ax.get_ylim()
+        assert low < 0.4 < 0.8 < high
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("models", [("vgg",), tuple(mh.ZOO)])
+@pytest.mark.parametrize("size", ["parameters", "multiply_adds"])
+def test_accuracy_by_size_names_each_model_once(make_study, models, seeds, size):
+    table = mh.check_claims(make_study(models, seeds))
+    figure = plots.accuracy_by_size(table, size)
+    assert png(figure).startswith(b"\x89PNG")
+    [ax] = figure.axes
+    assert ax.get_title()
+    assert size.replace("_", "-") in ax.get_xlabel()
+    assert ax.get_ylabel() == "test accuracy"
+    assert sorted(text.get_text() for text in ax.texts) == sorted(models)
+    assert np.isfinite([text.xy for text in ax.texts]).all()
+    assert len(ax.lines[0].get_xdata()) == len(models)
+    assert matplotlib.pyplot.get_fignums() == []
+
+
+def test_accuracy_by_size_shows_the_longest_training_and_its_interval(make_study):
+    table = mh.check_claims(make_study(["three_conv"], accuracy=0.992))
+    [ax] = plots.accuracy_by_size(table).axes
+    [_, ten] = table.itertuples()
+    points, *_ = ax.lines
+    assert [*points.get_xdata(), *points.get_ydata()] == [ten.parameters, ten.mean]
+    [bar] = ax.collections[0].get_segments()
+    np.testing.assert_allclose(bar[:, 1], [ten.low, ten.high])
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("models", [("vgg",), tuple(mh.ZOO)])
+@pytest.mark.parametrize("source", ["mnist", "sample"])
+def test_seed_spread_has_a_row_for_each_model_and_number_of_epochs(
+    make_study, models, seeds, source
+):
+    study = make_study(models, seeds, source)
+    table = mh.check_claims(study)
+    figure = plots.seed_spread(study, table)
+    assert png(figure).startswith(b"\x89PNG")
+    [ax] = figure.axes
+    assert ax.get_title()
+    assert ax.get_xlabel() == "test accuracy"
+    labels = [text.get_text() for text in ax.get_yticklabels()]
+    assert labels == [f"{row.model}, {row.epochs} epochs" for row in table.itertuples()]
+    runs = [line for line in ax.lines if line.get_label() == "one run"]
+    assert [len(line.get_xdata()) for line in runs] == [seeds] * len(table)
+    names = [text.get_text() for text in ax.get_legend().texts]
+    assert names[0] == "one run"
+    assert len(names) == len(set(names))
+    assert matplotlib.pyplot.get_fignums() == []
+
+
+def test_seed_spread_shows_runs_and_claims_where_they_are(make_study):
+    study = make_study(["three_conv"], accuracy=0.992)
+    [ax] = plots.seed_spread(study, mh.check_claims(study)).axes
+    five, ten = (line for line in ax.lines if line.get_label() == "one run")
+    np.testing.assert_allclose(five.get_xdata(), [0.987, 0.9872, 0.9874])
+    np.testing.assert_allclose(ten.get_xdata(), [0.992, 0.9922, 0.9924])
+    [claims] = [line for line in ax.lines if line.get_label() == "claim"]
+    np.testing.assert_allclose(claims.get_xdata(), [0.99, np.nan])
+
+
 def test_a_description_travels_with_the_figure():
     described = plots.describe(plots.image_grid(images(1)), "One digit: a seven.")
     data, metadata = DisplayFormatter().format(described)

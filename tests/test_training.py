@@ -203,6 +203,142 @@ def test_verbose_prints_a_line_an_epoch_and_the_time(digits, make_tiny, capsys):
     assert [line[:8] for line in lines] == ["epoch  1", "epoch  2", "Training"]
 
 
+LOG_LINE = re.compile(
+    r"epoch +(\d+)  batch (\d+)/(\d+)  train loss (\d+\.\d{4}) accuracy (\d+\.\d\d)%"
+)
+
+
+def log_lines(printed):
+    """Epoch, batch, batches, loss and accuracy of each line of `log_every`."""
+    matches = [LOG_LINE.fullmatch(line) for line in printed.splitlines()]
+    return [
+        (*(int(match[index]) for index in (1, 2, 3)), float(match[4]), float(match[5]) / 100)
+        for match in matches
+        if match
+    ]
+
+
+@pytest.mark.parametrize(
+    ("every", "batches"), [(1, [1, 2, 3, 4]), (2, [2, 4]), (3, [3]), (4, [4]), (5, [])]
+)
+@pytest.mark.parametrize("verbose", [False, True])
+def test_a_line_every_so_many_batches(digits, make_tiny, capsys, every, batches, verbose):
+    fit(make_tiny(), *digits, PLAIN, log_every=every, verbose=verbose)
+    printed = capsys.readouterr().out
+    expected = [(epoch, batch, 4) for epoch in (1, 2) for batch in batches]
+    assert [line[:3] for line in log_lines(printed)] == expected
+    assert len(printed.splitlines()) == len(expected) + (3 if verbose else 0)
+
+
+def test_a_log_line_is_about_all_samples_of_the_epoch_so_far(digits, make_tiny, capsys):
+    """At a rate of almost nothing: the figures of the untrained model over those samples."""
+    train, validation = digits
+    model = make_tiny()
+    probabilities = model(train.images).double().softmax(dim=1).detach()
+    recipe = dataclasses.replace(PLAIN, learning_rate=1e-12, optimizer="sgd")
+    fit(model, train, validation, recipe, log_every=1)
+    lines = log_lines(capsys.readouterr().out)
+    for epoch, batch, _, loss, accuracy in lines:
+        with torch.random.fork_rng():
+            torch.manual_seed(mh.epoch_seed(7, epoch - 1))
+            seen = torch.randperm(50)[: 16 * batch]
+        expected = log_loss(train.labels[seen], probabilities[seen], labels=range(10))
+        assert loss == pytest.approx(expected, abs=6e-5)
+        expected = accuracy_score(train.labels[seen], probabilities[seen].argmax(dim=1))
+        assert accuracy == pytest.approx(expected, abs=6e-5)
+    assert len(lines) == 8
+
+
+def test_the_last_log_line_of_an_epoch_agrees_with_its_record(digits, make_tiny, capsys):
+    recipe = dataclasses.replace(PLAIN, label_smoothing=0.1)
+    history = fit(make_tiny(dropout=0.2), *digits, recipe, log_every=2)
+    last = log_lines(capsys.readouterr().out)[1::2]
+    for line, record in zip(last, history.epochs, strict=True):
+        assert line[0] == record.epoch
+        assert line[3] == round(record.train_loss, 4)
+        assert line[4] == pytest.approx(record.train_accuracy, abs=6e-5)
+
+
+def test_log_every_changes_no_result(digits):
+    quiet, telling = DROPOUT(), DROPOUT()
+    first = fit(quiet, *digits, PLAIN)
+    second = fit(telling, *digits, PLAIN, log_every=1)
+    assert_equal_weights(quiet, telling)
+    assert without_seconds(first) == without_seconds(second)
+
+
+@pytest.mark.parametrize("every", [0, -3])
+def test_log_every_under_one_is_refused_before_training(digits, make_tiny, tmp_path, every):
+    model = make_tiny()
+    before = copy_of(model)
+    with pytest.raises(mh.RecipeError, match=f"log_every is {every}: it must be at least 1"):
+        fit(model, *digits, PLAIN, log_every=every, run_dir=tmp_path / "run")
+    assert_equal_weights(model, before)
+    assert not (tmp_path / "run").exists()
+
+
+# After each epoch
+
+
+def test_after_epoch_gets_the_model_of_each_epoch_in_order(digits, make_tiny):
+    model, given, weights = make_tiny(), [], []
+
+    def keep(trained):
+        given.append(trained)
+        weights.append(copy_of(trained))
+
+    fit(model, *digits, dataclasses.replace(PLAIN, epochs=3), after_epoch=keep)
+    assert [trained is model for trained in given] == [True] * 3
+    for epochs, kept in enumerate(weights, start=1):
+        alone = make_tiny()
+        fit(alone, *digits, dataclasses.replace(PLAIN, epochs=epochs))
+        assert_equal_weights(alone, kept)
+
+
+def test_after_epoch_may_draw_random_numbers_and_set_the_mode(digits):
+    def draw(trained):
+        torch.manual_seed(4)
+        torch.rand(100)
+        trained.eval()
+
+    plain, disturbed = DROPOUT(), DROPOUT()
+    first = fit(plain, *digits, PLAIN)
+    with torch.random.fork_rng():
+        second = fit(disturbed, *digits, PLAIN, after_epoch=draw)
+    assert_equal_weights(plain, disturbed)
+    assert without_seconds(first) == without_seconds(second)
+
+
+def test_after_epoch_comes_after_the_checkpoint(digits, make_tiny, tmp_path):
+    saved = []
+
+    def look(_):
+        saved.append(mh.load_run(tmp_path, make_tiny())[1].epochs)
+
+    fit(make_tiny(), *digits, PLAIN, run_dir=tmp_path, after_epoch=look)
+    assert saved == [1, 2]
+    recipe = dataclasses.replace(PLAIN, epochs=4)
+    fit(make_tiny(), *digits, recipe, run_dir=tmp_path, resume=True, after_epoch=look)
+    assert saved == [1, 2, 3, 4]
+
+
+def test_after_epoch_is_not_called_for_an_epoch_that_was_stopped(digits):
+    model, calls = DROPOUT(), []
+    with stopped_at(model, step=7):
+        history = fit(model, *digits, PLAIN, after_epoch=calls.append)
+    assert history.interrupted
+    assert len(calls) == 1
+
+
+def test_ctrl_c_in_after_epoch_loses_no_epoch(digits, make_tiny, tmp_path):
+    def stop(_):
+        raise KeyboardInterrupt
+
+    history = fit(make_tiny(), *digits, PLAIN, run_dir=tmp_path, after_epoch=stop)
+    assert history.interrupted
+    assert len(history.epochs) == mh.load_run(tmp_path, make_tiny())[1].epochs == 1
+
+
 def test_a_set_without_digits_is_refused(digits, make_tiny):
     train, _ = digits
     nothing = train.select(torch.arange(0))

@@ -1,0 +1,263 @@
+"""Many models, many seeds, one table that can be stopped and resumed (06_published_models.ipynb).
+
+A study is a CSV file with a row for each model and seed. Every run learns from the same 11/12 of
+the training digits, chooses its weights on the other 1/12, and opens the test set after training.
+"""
+
+import json
+import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from mnist_helpers.checkpoints import versions
+from mnist_helpers.data import DigitSet, Mnist
+from mnist_helpers.evaluation import evaluate, loss_and_accuracy
+from mnist_helpers.history import History
+from mnist_helpers.models import count_multiply_adds, count_parameters
+from mnist_helpers.recipes import Recipe
+from mnist_helpers.storage import load_weights, write_whole
+from mnist_helpers.training import TrainingDiverged, fit
+from mnist_helpers.zoo import ZooEntry
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# The five published models with five seeds each, measured by the command in 06.
+PUBLISHED = Path(__file__).with_name("published.csv")
+COLUMNS = (
+    *("model", "seed", "source", "parameters", "multiply_adds", "epochs"),
+    *("test_accuracy", "test_f1_macro", "test_f1_weighted", "test_loss", "test_size"),
+    *("train_seconds", "device", "precision", "machine", "python", "torch", "mnist_helpers"),
+    "recipe",
+)
+# More columns: each cell holds a number for every epoch, or for every mistake, parted by spaces.
+LISTS = {
+    "train_loss": float,
+    "train_accuracy": float,
+    "validation_loss": float,
+    "validation_accuracy": float,
+    "epoch_test_accuracy": float,
+    "epoch_seconds": float,
+    "mistakes": int,
+}
+
+
+class StudyError(ValueError):
+    """A file holds no study, or one that this study cannot go on with."""
+
+
+def run_study(
+    entries: Mapping[str, ZooEntry],
+    seeds: Iterable[int],
+    digits: Mnist,
+    out: str | Path,
+    *,
+    device: str | torch.device = "auto",
+    verbose: bool = True,
+) -> "pd.DataFrame":
+    """Train every entry with every seed; add a row to the CSV file `out` after each run.
+
+    Runs that stand in `out` already are not repeated, so a study that was stopped goes on. Ctrl-C
+    ends it; the run it came in is lost, the rows before it are not.
+
+    Args:
+        entries: what to train, by the name it gets in the table.
+        seeds: each decides the initial weights, the order of the images and dropout.
+        digits: `train` is split, `test` is opened after each training.
+        out: the file; its folder is made.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        verbose: print a line a run.
+
+    Returns:
+        All rows of `out`; see `read_study`.
+
+    Raises:
+        StudyError: `out` is no study, or one of other recipes or other digits.
+        CheckpointError: `out` cannot be written.
+        TrainingDiverged: a loss is NaN or infinite; the rows so far stay.
+    """
+    out = Path(out)
+    plan = [(name, seed) for seed in dict.fromkeys(seeds) for name in entries]
+    finished = _finished(out, entries, digits.source)
+    if not finished >= set(plan):
+        _add(out, [])  # before the first training: a file that cannot be written fails at once
+    train, validation = digits.train.split(1 / 12, seed=0)
+    for number, (name, seed) in enumerate(plan, start=1):
+        if (name, seed) in finished:
+            continue
+        if verbose:
+            print(f"[{number}/{len(plan)}] {name}, seed {seed}: ", end="", flush=True)
+        try:
+            row = measure(entries[name], seed, train, validation, digits.test, device)
+            _add(out, [{"model": name, "seed": seed, "source": digits.source, **row}])
+        except TrainingDiverged as error:
+            raise TrainingDiverged(f"{name}, seed {seed}: {error}") from error
+        except KeyboardInterrupt:
+            if verbose:
+                print(f"stopped; what was finished is in {out}")
+            break
+        if verbose:
+            print(f"test accuracy {row['test_accuracy']:.2%}, {row['train_seconds']:.0f} s")
+    return read_study(out)
+
+
+def measure(
+    entry: ZooEntry,
+    seed: int,
+    train: DigitSet,
+    validation: DigitSet,
+    test: DigitSet,
+    device: str | torch.device = "auto",
+) -> dict[str, Any]:
+    """Train once and test once: one row of a study, without its name, seed and source.
+
+    The weights of every epoch are kept, and tested only after all choices are made: that shows
+    what choosing the epoch on the test set would have gained. No choice is made with it.
+
+    Raises:
+        TrainingDiverged: the loss is NaN or infinite.
+        KeyboardInterrupt: Ctrl-C.
+    """
+    recipe, model = replace(entry.recipe, seed=seed), entry.build(seed=seed)
+    weights: list[dict[str, Tensor]] = []
+
+    def keep_weights(trained: torch.nn.Module) -> None:
+        weights.append({key: value.clone() for key, value in trained.state_dict().items()})
+
+    history = fit(
+        *(model, train, validation, recipe),
+        device=device,
+        verbose=False,
+        after_epoch=keep_weights,
+    )
+    if history.interrupted:
+        raise KeyboardInterrupt
+    report = evaluate(model, test)
+    epoch_test_accuracy = []
+    for of_one_epoch in weights:
+        load_weights(model, of_one_epoch)
+        epoch_test_accuracy.append(loss_and_accuracy(model, test)[1])
+    return {
+        "parameters": count_parameters(model),
+        "multiply_adds": count_multiply_adds(model),
+        "epochs": len(history.epochs),
+        "test_accuracy": report.accuracy,
+        "test_f1_macro": round(report.f1_macro, 6),
+        "test_f1_weighted": round(report.f1_weighted, 6),
+        "test_loss": round(report.loss, 6),
+        "test_size": len(test),
+        "train_seconds": round(history.seconds, 2),
+        **_where(history),
+        "recipe": json.dumps({key: v for key, v in asdict(recipe).items() if key != "seed"}),
+        **_by_epoch(history),
+        "epoch_test_accuracy": epoch_test_accuracy,
+        "mistakes": sorted(report.mistakes().tolist()),
+    }
+
+
+def _where(history: History) -> dict[str, str]:
+    """The machine and the versions that the numbers come from."""
+    device = torch.device(history.device)
+    if device.type == "cuda":
+        machine = torch.cuda.get_device_name(device)
+    else:
+        machine = f"{_processor()}, {torch.get_num_threads()} threads"
+    return {
+        "device": device.type,
+        "precision": history.precision,
+        "machine": machine,
+        **versions(),
+    }
+
+
+def _processor() -> str:
+    """The name of the processor, as far as the system tells it."""
+    path = Path("/proc/cpuinfo")
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _by_epoch(history: History) -> dict[str, list[float]]:
+    """The columns of the history as lists."""
+    frame = history.to_frame().round(5).rename(columns={"seconds": "epoch_seconds"})
+    return {name: frame[name].tolist() for name in LISTS if name in frame}
+
+
+def read_study(path: str | Path = PUBLISHED) -> "pd.DataFrame":
+    """The rows of a study, one for each model and seed; by default the published one.
+
+    The columns in `LISTS` hold lists: a number for each epoch, and in `mistakes` the positions of
+    the test digits that were read wrongly. `test_accuracy` is of the weights that the recipe
+    keeps; `epoch_test_accuracy` of those after each epoch. Accuracies are fractions, losses nats.
+
+    Raises:
+        StudyError: the file is missing or holds no study.
+    """
+    import pandas as pd  # here: slow to import
+
+    def numbers(kind: type) -> Any:
+        return lambda text: [kind(part) for part in text.split()]
+
+    converters = {name: numbers(kind) for name, kind in LISTS.items()}
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        frame = pd.read_csv(StringIO(text), converters=converters)
+        missing = [name for name in (*COLUMNS, *LISTS) if name not in frame]
+        if missing:
+            raise ValueError(f"it lacks {', '.join(missing)}")
+        if list(frame) != [*COLUMNS, *LISTS]:
+            raise ValueError("its columns stand in another order")
+        for row in frame.itertuples():
+            Recipe(**json.loads(row.recipe))
+            if any(len(getattr(row, n)) != row.epochs for n in LISTS if n != "mistakes"):
+                raise ValueError(f"{row.model}, seed {row.seed}, lacks epochs")
+        if not text.endswith("\n"):
+            raise ValueError("its end is missing")
+    except FileNotFoundError as error:
+        raise StudyError(f"no study in {path}: check its name, or run one") from error
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise StudyError(f"{path} is damaged or no study ({reason}): name another file") from error
+    return frame
+
+
+def _finished(out: Path, entries: Mapping[str, ZooEntry], source: str) -> set[tuple[str, int]]:
+    """Which models and seeds stand in `out`; StudyError if they were measured otherwise."""
+    if not out.exists():
+        return set()
+    frame = read_study(out)
+    for row in frame.itertuples():
+        if row.source != source:
+            raise StudyError(f"{out} holds runs on {row.source}, not {source}: name another file")
+        if row.model in entries:
+            theirs = Recipe(**json.loads(row.recipe))
+            if theirs != replace(entries[row.model].recipe, seed=theirs.seed):
+                raise StudyError(
+                    f"{out} holds {row.model} with another recipe ({theirs.summary()}): "
+                    "name another file"
+                )
+    return set(zip(frame["model"], frame["seed"], strict=True))
+
+
+def _add(out: Path, rows: list[dict[str, Any]]) -> None:
+    """Write the file again with more rows; those that it has stay as they are."""
+    import pandas as pd  # here: slow to import
+
+    old = ""
+    if out.exists():
+        read_study(out)
+        old = out.read_text(encoding="utf-8")
+    frame = pd.DataFrame(rows, columns=[*COLUMNS, *LISTS])
+    for name in LISTS:
+        frame[name] = [" ".join(str(value) for value in values) for values in frame[name]]
+    new = frame.to_csv(index=False, header=not old, lineterminator="\n")
+    write_whole(out, (old + new).encode())
