@@ -153,7 +153,8 @@ def wilson_interval(correct: int, total: int) -> tuple[float, float]:
 
 class McNemar(NamedTuple):
     """Two models on the same images: `first_only` and `second_only` count the images that only
-    this one reads wrongly; `p_value`, 0 to 1, is how likely chance alone is to part them as far.
+    this one reads wrongly; `p_value`, 0 to 1, is how likely chance alone parts equal models at
+    least as far.
     """
 
     first_only: int

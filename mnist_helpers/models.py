@@ -177,7 +177,10 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def count_multiply_adds(model: nn.Module) -> int:
-    """How many multiplications, each with an addition, one image costs in all layers."""
+    """How many multiplications, each with an addition, one image costs.
+
+    Convolutions and linear layers are counted; normalising, ReLU and pooling are next to nothing.
+    """
     from torch.utils.flop_counter import FlopCounterMode  # here: slow to import
 
     image = torch.zeros(1, 1, 28, 28, device=next(model.parameters()).device)

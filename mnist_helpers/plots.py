@@ -14,7 +14,7 @@ import seaborn as sns
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import LogLocator, PercentFormatter
 from torch import Tensor
 
 from mnist_helpers.claims import within
@@ -269,7 +269,7 @@ def study_curves(study: "pd.DataFrame") -> Figure:
                 shortest = runs["epochs"].min()
                 curves = np.array([curve[:shortest] for curve in runs[f"{part}_{what}"]])
                 epochs = np.arange(curves.shape[1]) + 1
-                ax.plot(epochs, curves.T, style, color=colour, alpha=0.3, lw=0.7)
+                ax.plot(epochs, curves.T, style, color=colour, alpha=0.5, lw=0.9)
                 ax.plot(epochs, curves.mean(axis=0), style, color=colour, lw=2, label=part)
             ax.grid(alpha=0.3)
         column[0].set(title=name, yscale="log")
@@ -280,6 +280,7 @@ def study_curves(study: "pd.DataFrame") -> Figure:
     grid[0, 0].yaxis.set_minor_formatter("")
     grid[0, 0].set_ylabel("loss (nats, log scale)")
     grid[1, 0].set(ylabel="accuracy", ylim=(lowest, None))
+    grid[1, 0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     grid[0, 0].legend()
     return figure
 
@@ -299,10 +300,11 @@ def accuracy_by_size(table: "pd.DataFrame", size: str = "parameters") -> Figure:
     )  # fmt: skip
     for row in rows.itertuples():
         place = (getattr(row, size), row.mean)
-        ax.annotate(row.model, place, (7, 0), textcoords="offset points", va="center")
+        ax.annotate(row.model, place, (-7, 0), textcoords="offset points", ha="right")
     ax.set(xscale="log", xlabel=f"{size.replace('_', '-')} (log scale)", ylabel="test accuracy")
     ax.set_title(f"Accuracy against {size.replace('_', '-')}")
     ax.margins(x=0.2, y=0.1)
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
     ax.grid(alpha=0.3, which="both")
     ax.legend(loc="lower right")
     return figure
@@ -330,6 +332,7 @@ def seed_spread(study: "pd.DataFrame", table: "pd.DataFrame") -> Figure:
     ax.plot(table["claimed"], places - 0.22, "v", color=ORANGE, label="claim")
     ax.set(yticks=places, title="Every seed gives another score", xlabel="test accuracy")
     ax.set_yticklabels(labels)
+    ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=1))
     ax.invert_yaxis()
     ax.grid(alpha=0.3, axis="x")
     handles, names = ax.get_legend_handles_labels()

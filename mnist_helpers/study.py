@@ -2,6 +2,7 @@
 
 A study is a CSV file with a row for each model and seed. Every run learns from the same 11/12 of
 the training digits, chooses its weights on the other 1/12, and opens the test set after training.
+Then, when nothing is left to choose, the weights of every epoch are tested as well.
 """
 
 import json
@@ -63,8 +64,9 @@ def run_study(
 ) -> "pd.DataFrame":
     """Train every entry with every seed; add a row to the CSV file `out` after each run.
 
-    Runs that stand in `out` already are not repeated, so a study that was stopped goes on. Ctrl-C
-    ends it; the run it came in is lost, the rows before it are not.
+    Runs that stand in `out` already are not repeated, so a study that was stopped goes on, also on
+    another machine: each row tells machine, device and precision. Ctrl-C ends it; the run it came
+    in is lost, the rows before it are not.
 
     Args:
         entries: what to train, by the name it gets in the table.
@@ -78,13 +80,16 @@ def run_study(
         All rows of `out`; see `read_study`.
 
     Raises:
-        StudyError: `out` is no study, or one of other recipes or other digits.
+        ValueError: there is no entry, or no seed.
+        StudyError: `out` is no study, or one of other recipes, models or digits.
         CheckpointError: `out` cannot be written.
         TrainingDiverged: a loss is NaN or infinite; the rows so far stay.
     """
     out = Path(out)
     plan = [(name, seed) for seed in dict.fromkeys(seeds) for name in entries]
-    finished = _finished(out, entries, digits.source)
+    if not plan:
+        raise ValueError("name at least one model and one seed")
+    finished = _finished(out, entries, digits)
     if not finished >= set(plan):
         _add(out, [])  # before the first training: a file that cannot be written fails at once
     train, validation = digits.train.split(1 / 12, seed=0)
@@ -115,10 +120,11 @@ def measure(
     test: DigitSet,
     device: str | torch.device = "auto",
 ) -> dict[str, Any]:
-    """Train once and test once: one row of a study, without its name, seed and source.
+    """Train, then test: one row of a study, without its name, seed and source.
 
-    The weights of every epoch are kept, and tested only after all choices are made: that shows
-    what choosing the epoch on the test set would have gained. No choice is made with it.
+    The reported test accuracy is that of the weights chosen on validation. Afterwards the weights
+    of every epoch are tested too, which shows what choosing the epoch on the test set would have
+    gained; no choice is made with that.
 
     Raises:
         TrainingDiverged: the loss is NaN or infinite.
@@ -215,7 +221,9 @@ def read_study(path: str | Path = PUBLISHED) -> "pd.DataFrame":
         if missing:
             raise ValueError(f"it lacks {', '.join(missing)}")
         if list(frame) != [*COLUMNS, *LISTS]:
-            raise ValueError("its columns stand in another order")
+            raise ValueError("it has other columns, or in another order")
+        if frame.duplicated(["model", "seed"]).any():
+            raise ValueError("it has a model and seed twice")
         for row in frame.itertuples():
             Recipe(**json.loads(row.recipe))
             if any(len(getattr(row, n)) != row.epochs for n in LISTS if n != "mistakes"):
@@ -230,21 +238,24 @@ def read_study(path: str | Path = PUBLISHED) -> "pd.DataFrame":
     return frame
 
 
-def _finished(out: Path, entries: Mapping[str, ZooEntry], source: str) -> set[tuple[str, int]]:
+def _finished(out: Path, entries: Mapping[str, ZooEntry], digits: Mnist) -> set[tuple[str, int]]:
     """Which models and seeds stand in `out`; StudyError if they were measured otherwise."""
     if not out.exists():
         return set()
     frame = read_study(out)
+    parameters = {name: count_parameters(entry.build()) for name, entry in entries.items()}
     for row in frame.itertuples():
-        if row.source != source:
-            raise StudyError(f"{out} holds runs on {row.source}, not {source}: name another file")
-        if row.model in entries:
+        other = ""
+        if (row.source, row.test_size) != (digits.source, len(digits.test)):
+            other = f"runs on {row.source}, {row.test_size} test digits"
+        elif row.model in entries:
             theirs = Recipe(**json.loads(row.recipe))
             if theirs != replace(entries[row.model].recipe, seed=theirs.seed):
-                raise StudyError(
-                    f"{out} holds {row.model} with another recipe ({theirs.summary()}): "
-                    "name another file"
-                )
+                other = f"{row.model} with another recipe ({theirs.summary()})"
+            elif row.parameters != parameters[row.model]:
+                other = f"another {row.model}, of {row.parameters:,} parameters"
+        if other:
+            raise StudyError(f"{out} holds {other}: name another file")
     return set(zip(frame["model"], frame["seed"], strict=True))
 
 

@@ -63,8 +63,10 @@ def fit(
         resume: go on from the checkpoint in `run_dir`, bit-exact on the CPU. The recipe must be
             the checkpoint's; only `epochs` may have grown, under a schedule that ignores it.
         verbose: print a line an epoch and the time, and show a bar in a terminal or notebook.
-        log_every: print also a line every so many batches: loss and accuracy of the epoch so far.
-        after_epoch: called with the model after each epoch, for example to keep its weights.
+        log_every: print a line every so many batches, `verbose` or not: loss and accuracy of the
+            epoch so far.
+        after_epoch: called with the model, in training mode, after each epoch trained here and
+            its checkpoint; for example to keep the weights.
 
     Raises:
         TrainingDiverged: the loss is NaN or infinite; the model gets its best weights so far back.

@@ -2,9 +2,11 @@
 
 import gzip
 import hashlib
+import json
 import os
 import socket
 import threading
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -71,6 +73,7 @@ def make_study():
                         "test_loss": 0.03,
                         "test_size": 10_000,
                         "train_seconds": 2.5 * count,
+                        "recipe": json.dumps(asdict(mh.ZOO[model].recipe)),
                         "train_loss": [0.3 / (1 + step) for step in steps],
                         "train_accuracy": [0.95 + 0.004 * step for step in steps],
                         "validation_loss": [0.2 / (1 + step) for step in steps],

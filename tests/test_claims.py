@@ -200,6 +200,17 @@ def test_a_shorter_recipe_counts_each_run_once(make_study, epochs):
     assert table["runs"].tolist() == [3]
 
 
+def test_a_schedule_that_looks_ahead_is_not_judged_midway(make_study):
+    study = make_study(["three_conv"], seeds=3)
+    study["recipe"] = study["recipe"].str.replace('"step"', '"one_cycle"')
+    assert mh.check_claims(study)["epochs"].tolist() == [10]
+
+
+def test_no_epochs_are_no_study(make_study):
+    with pytest.raises(ValueError, match="at least 1"):
+        mh.within(make_study(["lenet"]), 0)
+
+
 def test_checking_claims_leaves_the_study(make_study):
     study = make_study()
     before = study.copy(deep=True)

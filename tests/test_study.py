@@ -322,15 +322,52 @@ def test_a_study_of_another_recipe_is_not_gone_on_with(entry, digits, tmp_path, 
     assert fits.seeds == [0, 0]
 
 
-def test_a_study_of_other_digits_is_not_gone_on_with(entry, digits, tmp_path, fits):
+@pytest.mark.parametrize("what", ["source", "size"])
+def test_a_study_of_other_digits_is_not_gone_on_with(entry, digits, tmp_path, fits, what):
     out = tmp_path / "a.csv"
     run({"a": entry()}, [0], digits, out)
     content = out.read_bytes()
+    other = dataclasses.replace(digits, source="mnist")
+    if what == "size":
+        other = dataclasses.replace(digits, test=digits.test.select(torch.arange(20)))
     with pytest.raises(mh.StudyError) as caught:
-        run({"b": entry()}, [0], dataclasses.replace(digits, source="mnist"), out)
-    assert "holds runs on made, not mnist" in one_line_about(out, caught)
+        run({"b": entry()}, [0], other, out)
+    assert "holds runs on made, 30 test digits" in one_line_about(out, caught)
     assert out.read_bytes() == content
     assert fits.seeds == [0]
+
+
+def test_a_study_of_another_network_of_that_name_is_not_gone_on_with(entry, digits, tmp_path):
+    out = tmp_path / "a.csv"
+    run({"a": entry()}, [0], digits, out)
+    larger = dataclasses.replace(entry(), build=mh.ZOO["lenet"].build)
+    with pytest.raises(mh.StudyError) as caught:
+        run({"a": larger}, [0, 1], digits, out)
+    assert "another a, of 7,850 parameters" in one_line_about(out, caught)
+
+
+@pytest.mark.parametrize("none", ["entries", "seeds"])
+def test_a_study_of_nothing_is_refused(entry, digits, tmp_path, none):
+    entries, seeds = ({}, [0]) if none == "entries" else ({"a": entry()}, [])
+    with pytest.raises(ValueError, match="at least one model and one seed"):
+        run(entries, seeds, digits, tmp_path / "a.csv")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_stands_there_twice_is_refused(entry, digits, tmp_path):
+    out = tmp_path / "a.csv"
+    run({"a": entry()}, [0], digits, out)
+    header, row = out.read_text().splitlines(keepends=True)
+    out.write_text(header + row + row)
+    with pytest.raises(mh.StudyError) as caught:
+        mh.read_study(out)
+    assert "twice" in one_line_about(out, caught)
+
+
+def test_an_entry_needs_no_claim(digits, tmp_path, entry):
+    mine = mh.ZooEntry(entry().build, entry().recipe)
+    frame = run({"mine": mine}, [0], digits, tmp_path / "a.csv")
+    assert mh.check_claims(frame)["verdict"].tolist() == ["unknown"]
 
 
 FOREIGN = {
@@ -363,7 +400,10 @@ def test_a_foreign_file_is_refused_and_left_alone(entry, digits, tmp_path, fits,
 
 
 def test_a_folder_is_no_study(entry, digits, tmp_path, fits):
-    for use in (lambda: mh.read_study(tmp_path), lambda: run({}, [0], digits, tmp_path)):
+    for use in (
+        lambda: mh.read_study(tmp_path),
+        lambda: run({"a": entry()}, [0], digits, tmp_path),
+    ):
         with pytest.raises(mh.StudyError) as caught:
             use()
         one_line_about(tmp_path, caught)
