@@ -29,7 +29,8 @@ from mnist_helpers.recipes import (
     resolve_precision,
 )
 from mnist_helpers.storage import CheckpointError
-from mnist_helpers.study import StudyError, read_study, run_study
+from mnist_helpers.study import run_study
+from mnist_helpers.study_files import StudyError, read_study
 from mnist_helpers.training import TrainingDiverged, fit
 from mnist_helpers.zoo import ZOO, ZooEntry, load_or_train
 

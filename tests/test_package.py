@@ -22,6 +22,7 @@ RANKS = {
     "history": 0,
     "models": 1,
     "data": 1,
+    "study_files": 1,
     "checkpoints": 2,
     "evaluation": 2,
     "training": 3,

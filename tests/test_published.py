@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import mnist_helpers as mh
-from mnist_helpers.study import LISTS, PUBLISHED
+from mnist_helpers.study_files import LISTS, PUBLISHED
 
 README = Path(__file__).parent.parent / "README.md"
 every_model = pytest.mark.parametrize("name", list(mh.ZOO))
