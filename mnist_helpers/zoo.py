@@ -47,9 +47,10 @@ ZOO = {
         claim="98.93 % test accuracy after 5 epochs",
         claimed_accuracy=0.9893,
         claimed_epochs=5,
-        source="README of donneypr/mnist_cnn_pytorch: layers, Adam, 5 epochs. Scaling, learning "
-        "rate and batch size are open there (its log counts 1,200 batches and more an epoch, so "
-        "at most 50 images each): chosen on the validation set",
+        source="README of donneypr/mnist_cnn_pytorch: layers, Adam, 5 epochs. Scaling and batch "
+        "size are open there (its log counts 1,200 batches and more an epoch, so at most 50 images "
+        "each): chosen on the validation set. The learning rate, open too, is Adam's usual one: "
+        "there no other was clearly better",
     ),
     "two_conv": ZooEntry(
         models.two_conv,
@@ -58,7 +59,8 @@ ZOO = {
         claimed_accuracy=0.989,
         claimed_epochs=5,
         source="a published README: layers, scaling to [0, 1], Adam, batch 64, 5 epochs. The "
-        "learning rate is open there: chosen on the validation set",
+        "learning rate, open there, is Adam's usual one: on the validation set no other was "
+        "clearly better",
     ),
     "two_conv_dropout": ZooEntry(
         models.two_conv_dropout,
