@@ -1,5 +1,6 @@
 """The tensor and training code behind the MNIST notebooks. Importing it does no work."""
 
+from mnist_helpers.augmentation import shift
 from mnist_helpers.checkpoints import Run, load_run, save_report, save_run, versions
 from mnist_helpers.claims import check_claims, claims_table, mean_interval, within
 from mnist_helpers.data import DataError, DigitSet, Mnist, data_folder, load_mnist
@@ -17,7 +18,14 @@ from mnist_helpers.evaluation import (
 )
 from mnist_helpers.history import EpochRecord, History
 from mnist_helpers.mnist_files import read_idx
-from mnist_helpers.models import DigitClassifier, Normalize, count_multiply_adds, count_parameters
+from mnist_helpers.models import (
+    Crop,
+    DigitClassifier,
+    Normalize,
+    count_multiply_adds,
+    count_parameters,
+)
+from mnist_helpers.muon import Muon, orthogonalized
 from mnist_helpers.prediction import load_image, predict, prediction_lines
 from mnist_helpers.recipes import (
     Recipe,
@@ -28,15 +36,19 @@ from mnist_helpers.recipes import (
     resolve_device,
     resolve_precision,
 )
+from mnist_helpers.speedrun import SPEED_CSV, SpeedRun
 from mnist_helpers.storage import CheckpointError
-from mnist_helpers.study import run_study
+from mnist_helpers.study import machine_name, run_study
 from mnist_helpers.study_files import StudyError, read_study
-from mnist_helpers.training import TrainingDiverged, fit
-from mnist_helpers.zoo import ZOO, ZooEntry, load_or_train
+from mnist_helpers.training import TrainingDiverged, fit, forward_and_loss
+from mnist_helpers.zoo import PUBLISHED, ZOO, ZooEntry, load_or_train
 
 __all__ = [
+    "PUBLISHED",
+    "SPEED_CSV",
     "ZOO",
     "CheckpointError",
+    "Crop",
     "DataError",
     "DigitClassifier",
     "DigitSet",
@@ -44,11 +56,13 @@ __all__ = [
     "History",
     "McNemar",
     "Mnist",
+    "Muon",
     "Normalize",
     "Recipe",
     "RecipeError",
     "Report",
     "Run",
+    "SpeedRun",
     "StudyError",
     "TrainingDiverged",
     "ZooEntry",
@@ -62,15 +76,18 @@ __all__ = [
     "evaluate",
     "expected_calibration_error",
     "fit",
+    "forward_and_loss",
     "learning_rate_at",
     "load_image",
     "load_mnist",
     "load_or_train",
     "load_run",
     "loss_and_accuracy",
+    "machine_name",
     "make_optimizer",
     "mcnemar",
     "mean_interval",
+    "orthogonalized",
     "predict",
     "predict_logits",
     "prediction_lines",
@@ -82,6 +99,7 @@ __all__ = [
     "run_study",
     "save_report",
     "save_run",
+    "shift",
     "versions",
     "wilson_interval",
     "within",

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mnist_helpers.zoo import ZOO
+from mnist_helpers.zoo import PUBLISHED, ZOO
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,7 +111,7 @@ def check_claims(study: "pd.DataFrame") -> "pd.DataFrame":
 
     parts = [study]
     plain = study["recipe"].map(lambda text: json.loads(text)["schedule"] in ("none", "step"))
-    for name, entry in ZOO.items():
+    for name, entry in PUBLISHED.items():
         longer = (study["model"] == name) & (study["epochs"] > entry.claimed_epochs)
         if (longer & plain).any():
             parts.append(within(study[longer & plain], entry.claimed_epochs))

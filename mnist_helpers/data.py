@@ -90,17 +90,19 @@ class DigitSet(Dataset[tuple[Tensor, int]]):
         return tuple(self.select(torch.from_numpy(np.sort(side))) for side in (rest, part))  # type: ignore[return-value]
 
     def batches(
-        self, batch_size: int, generator: torch.Generator | None = None
+        self, batch_size: int, generator: torch.Generator | None = None, count: int | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield `(images, labels)` batch by batch, by indexing; the last may be smaller.
 
-        In order without a `generator`; shuffled with one (a CPU generator, on any device).
+        In order without a `generator`; shuffled with one (a CPU generator, on any device). Ends
+        after `count` images, or after all.
         """
         order = None
         if generator is not None:
             order = torch.randperm(len(self), generator=generator).to(self.labels.device)
-        for start in range(0, len(self), batch_size):
-            chosen: Any = slice(start, start + batch_size)
+        count = len(self) if count is None else min(count, len(self))
+        for start in range(0, count, batch_size):
+            chosen: Any = slice(start, min(start + batch_size, count))
             chosen = chosen if order is None else order[chosen]
             yield self.images[chosen], self.labels[chosen]
 

@@ -43,6 +43,27 @@ class Normalize(nn.Module):
         return f"mean={self.mean.item():.4g}, std={self.std.item():.4g}"
 
 
+class Crop(nn.Module):
+    """Cut pixels off each side: `[..., H, W]` to `[..., H - 2 margin, W - 2 margin]`.
+
+    `margin` is 0 or more.
+    """
+
+    def __init__(self, margin: int) -> None:
+        super().__init__()
+        self.margin = margin
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images `[..., H, W]`; the result is a view of them."""
+        height, width = images.shape[-2:]
+        margin = self.margin
+        return images[..., margin : height - margin, margin : width - margin]
+
+    def extra_repr(self) -> str:
+        """The margin, for `print(model)`."""
+        return f"margin={self.margin}"
+
+
 class DigitClassifier(nn.Sequential):
     """A sequence of layers with a name, by which a saved run can be built again.
 
@@ -56,8 +77,8 @@ class DigitClassifier(nn.Sequential):
 BUILDERS: dict[str, Callable[..., DigitClassifier]] = {}
 
 
-def _model(layers: Callable[[], list[nn.Module]]) -> Callable[..., DigitClassifier]:
-    """Make a builder `build(seed=0)` from a function that lists the layers."""
+def digit_model(layers: Callable[[], list[nn.Module]]) -> Callable[..., DigitClassifier]:
+    """Make a builder `build(seed=0)` from a function that lists the layers (a decorator)."""
 
     def build(seed: int = 0) -> DigitClassifier:
         with torch.random.fork_rng(devices=[]):  # leaves the caller's random state alone
@@ -72,7 +93,7 @@ def _model(layers: Callable[[], list[nn.Module]]) -> Callable[..., DigitClassifi
     return build
 
 
-@_model
+@digit_model
 def lenet() -> list[nn.Module]:
     """A LeNet with 3x3 convolutions, the smallest of the zoo; 60,074 parameters.
 
@@ -89,7 +110,7 @@ def lenet() -> list[nn.Module]:
     ]
 
 
-@_model
+@digit_model
 def two_conv() -> list[nn.Module]:
     """Two 3x3 convolutions without padding and one hidden layer; 225,034 parameters.
 
@@ -105,7 +126,7 @@ def two_conv() -> list[nn.Module]:
     ]
 
 
-@_model
+@digit_model
 def two_conv_dropout() -> list[nn.Module]:
     """The network of the notebooks: two_conv's layers with dropout before the last; 225,034
     parameters.
@@ -122,7 +143,7 @@ def two_conv_dropout() -> list[nn.Module]:
     ]
 
 
-@_model
+@digit_model
 def vgg() -> list[nn.Module]:
     """Two blocks of two padded 3x3 convolutions, in the manner of VGG; 1,676,266 parameters.
 
@@ -141,7 +162,7 @@ def vgg() -> list[nn.Module]:
     ]
 
 
-@_model
+@digit_model
 def three_conv() -> list[nn.Module]:
     """Three padded 3x3 convolutions, each with pooling, and one hidden layer; 390,410 parameters.
 

@@ -355,3 +355,53 @@ def calibration_curve(report: Report, bins: int = 15) -> Figure:
     right.set(title="Predictions by confidence", xlabel="confidence", xlim=(0, 1.03))
     right.set(ylabel="count (log scale)", yscale="log")
     return figure
+
+
+def ladder(runs: "pd.DataFrame") -> Figure:
+    """Mean seconds of each entry on a log scale, with its mean accuracy and spread beside it.
+
+    `runs` has a row a run with the columns `name`, `seconds` and `accuracy`; names keep their
+    order, the first on top.
+    """
+    groups = dict(list(runs.groupby("name", sort=False)))
+    figure = Figure(figsize=(8, 0.4 * len(groups) + 1.1), layout="constrained")
+    ax = figure.subplots()
+    seconds = [group["seconds"].mean() for group in groups.values()]
+    places = np.arange(len(groups))
+    ax.barh(places, seconds, color=BLUE, height=0.6)
+    for place, value, group in zip(places, seconds, groups.values(), strict=True):
+        spread = 100 * group["accuracy"].std()
+        text = f" {value:.2f} s, {group['accuracy'].mean():.2%} ± {spread:.2f}"
+        ax.annotate(text, (value, place), va="center")
+    ax.set(yticks=places, xscale="log", xlabel="seconds, mean (log scale)")
+    ax.set_yticklabels(groups)
+    ax.set_xlim(min(seconds) / 2, max(seconds) * 12)
+    ax.set_title("Time, and accuracy with its standard deviation in points")
+    ax.invert_yaxis()
+    ax.grid(alpha=0.3, axis="x")
+    return figure
+
+
+def time_shares(parts: dict[str, dict[str, float]]) -> Figure:
+    """Where the time goes: a bar for each program, its parts side by side, in milliseconds.
+
+    `parts` gives for each program the milliseconds of each part; all have the same parts, four
+    at most.
+    """
+    figure = Figure(figsize=(8, 0.8 * len(parts) + 1.2), layout="constrained")
+    ax = figure.subplots()
+    left = np.zeros(len(parts))
+    styles = ((BLUE, ""), (ORANGE, "//"), (GREY, ".."), (BLACK, "xx"))
+    names = list(next(iter(parts.values())))
+    for name, (color, hatch) in zip(names, styles[: len(names)], strict=True):
+        width = np.array([program[name] for program in parts.values()])
+        ax.barh(
+            list(parts), width, left=left, label=name, height=0.6,
+            color=color, hatch=hatch, edgecolor="white",
+        )  # fmt: skip
+        left += width
+    ax.set(xlabel="milliseconds for 1,000 images", title="Where the time goes")
+    ax.invert_yaxis()
+    ax.grid(alpha=0.3, axis="x")
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-OPTIMIZERS = ("sgd", "adam", "adamw", "adadelta")
+from mnist_helpers.augmentation import AUGMENTATIONS
+from mnist_helpers.muon import Muon
+
+OPTIMIZERS = ("sgd", "adam", "adamw", "adadelta", "muon")
 SCHEDULES = ("none", "step", "cosine", "one_cycle")
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -20,20 +23,22 @@ class Recipe:
     """How to train. Equal recipes, equal data and the same CPU give equal weights, bit for bit.
 
     Attributes:
-        epochs: passes over the training set, at least 1.
+        epochs: passes over the training set, or over `epoch_size` images of it; at least 1.
         batch_size: images a step, at least 1; the last batch of an epoch may be smaller.
-        optimizer: `sgd` (with momentum), `adam`, `adamw` or `adadelta`.
+        optimizer: `sgd` (with momentum), `adam`, `adamw`, `adadelta` or `muon`.
         learning_rate: the optimizer's; the peak under a schedule.
-        weight_decay: an L2 penalty in the gradient; decoupled from it under `adamw`.
-        momentum: of `sgd`, 0 to below 1; the others have their own.
+        weight_decay: an L2 penalty in the gradient; decoupled from it under `adamw` and `muon`.
+        momentum: of `sgd` and `muon`, 0 to below 1; the others have their own.
         schedule: `none`; `step` (times `gamma` every `step_size` epochs); `cosine` (to 0);
             `one_cycle` (up over the first 30 % of the steps, down over the rest).
+        augmentation: `none`, or `shift`: each image is moved by up to a pixel to any side.
+        epoch_size: how many images an epoch draws; None, or more than there are: all of them.
         label_smoothing: share of each label spread over all classes, 0 to below 1.
         patience: stop when so many epochs in a row brought no better validation; None: never.
         keep: the weights in the model at the end: `best` on validation (highest accuracy, then
             lowest loss), or `last`.
         precision: `float32`, `bfloat16` (autocast), or `auto`: bfloat16 where the device has it.
-        seed: of the order of the images and of dropout, 0 to 2**32 - 1.
+        seed: of the order of the images, of dropout and augmentation, 0 to 2**32 - 1.
 
     Raises:
         RecipeError: a value is out of its range.
@@ -48,6 +53,8 @@ class Recipe:
     schedule: str = "none"
     step_size: int = 1
     gamma: float = 0.5
+    augmentation: str = "none"
+    epoch_size: int | None = None
     label_smoothing: float = 0.0
     patience: int | None = None
     keep: str = "best"
@@ -58,6 +65,7 @@ class Recipe:
         for name, choices in (
             ("optimizer", OPTIMIZERS),
             ("schedule", SCHEDULES),
+            ("augmentation", AUGMENTATIONS),
             ("keep", ("best", "last")),
             ("precision", PRECISIONS),
         ):
@@ -73,14 +81,19 @@ class Recipe:
         for name in ("momentum", "label_smoothing"):
             _require(self, name, 0 <= getattr(self, name) < 1, "0 to below 1")
         _require(self, "weight_decay", 0 <= self.weight_decay < math.inf, "0 or more")
-        _require(self, "patience", self.patience is None or self.patience >= 1, "at least 1")
+        for name in ("patience", "epoch_size"):
+            value = getattr(self, name)
+            _require(self, name, value is None or value >= 1, "at least 1")
         _require(self, "seed", 0 <= self.seed < 2**32, "0 to 2**32 - 1")
 
     def summary(self) -> str:
         """The recipe in one line."""
         rate = f"{self.optimizer} {self.learning_rate:g}"
         rate += "" if self.schedule == "none" else f" {self.schedule}"
-        return f"{self.epochs} epochs, batch {self.batch_size}, {rate}"
+        epochs = f"{self.epochs} epoch{'s' if self.epochs > 1 else ''}"
+        if self.epoch_size is not None:
+            epochs += f" of {self.epoch_size:,} images"
+        return f"{epochs}, batch {self.batch_size}, {rate}"
 
 
 def _require(recipe: Recipe, name: str, holds: bool, wanted: str) -> None:
@@ -121,6 +134,8 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         return torch.optim.SGD(
             weights, rate, momentum=recipe.momentum, weight_decay=decay, fused=True
         )
+    if recipe.optimizer == "muon":
+        return Muon(weights, rate, recipe.momentum, decay)
     if recipe.optimizer == "adadelta":
         return torch.optim.Adadelta(weights, rate, weight_decay=decay)
     kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam

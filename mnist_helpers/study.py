@@ -147,16 +147,19 @@ def measure(
 def _where(history: History) -> dict[str, str]:
     """The machine and the versions that the numbers come from."""
     device = torch.device(history.device)
-    if device.type == "cuda":
-        machine = torch.cuda.get_device_name(device)
-    else:
-        machine = f"{_processor()}, {torch.get_num_threads()} threads"
     return {
         "device": device.type,
         "precision": history.precision,
-        "machine": machine,
+        "machine": machine_name(device),
         **versions(),
     }
+
+
+def machine_name(device: torch.device) -> str:
+    """The name of the GPU, or of the processor and how many threads torch uses."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{_processor()}, {torch.get_num_threads()} threads"
 
 
 def _processor() -> str:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # The five published models with five seeds each, measured by the command in 06.
-PUBLISHED = Path(__file__).with_name("published.csv")
+PUBLISHED_CSV = Path(__file__).with_name("published.csv")
 COLUMNS = (
     *("model", "seed", "source", "parameters", "multiply_adds", "epochs"),
     *("test_accuracy", "test_f1_macro", "test_f1_weighted", "test_loss", "test_size"),
@@ -35,7 +35,7 @@ class StudyError(ValueError):
     """A file holds no study, or one that this study cannot go on with."""
 
 
-def read_study(path: str | Path = PUBLISHED) -> "pd.DataFrame":
+def read_study(path: str | Path = PUBLISHED_CSV) -> "pd.DataFrame":
     """The rows of a study, one for each model and seed; by default the published one.
 
     The columns in `LISTS` hold lists: a number for each epoch, and in `mistakes` the positions of

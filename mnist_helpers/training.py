@@ -16,10 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mnist_helpers.augmentation import shift
 from mnist_helpers.checkpoints import CHECKPOINT, describe_run, load_state, model_name, save_state
 from mnist_helpers.data import DigitSet
 from mnist_helpers.evaluation import loss_and_accuracy
 from mnist_helpers.history import EpochRecord, History
+from mnist_helpers.memory import keep_freed_memory
 from mnist_helpers.recipes import (
     Recipe,
     RecipeError,
@@ -51,6 +53,8 @@ def fit(
 ) -> History:
     """Train `model` in place; it ends in evaluation mode, with the weights that `recipe` keeps.
 
+    On Linux the process keeps freed memory from now on; see `keep_freed_memory`.
+
     Ctrl-C, or the notebook's stop button, ends training and returns the history so far; the model
     has the best weights of the finished epochs (or, under `keep="last"`, those of that moment).
 
@@ -71,7 +75,8 @@ def fit(
     Raises:
         TrainingDiverged: the loss is NaN or infinite; the model gets its best weights so far back.
         CheckpointError: the checkpoint cannot be written, or not be resumed from.
-        RecipeError: there is no such device, or `log_every` is under 1.
+        RecipeError: there is no such device, `log_every` is under 1, or a batch would hold one
+            image where batch normalisation needs two.
     """
     if log_every is not None and log_every < 1:
         raise RecipeError(f"log_every is {log_every}: it must be at least 1")
@@ -121,6 +126,7 @@ class _Run:
     ) -> None:
         if not len(train) or not len(validation):
             raise ValueError("train and validation must each hold at least one digit")
+        keep_freed_memory()
         self.device, self.recipe = device, recipe
         self.verbose, self.log_every = verbose, log_every
         # Convolutions and pooling are faster when the channels of a pixel lie side by side.
@@ -129,8 +135,10 @@ class _Run:
         self.optimizer = make_optimizer(model, recipe)
         self.history = History(str(device), resolve_precision(recipe.precision, device))
         self.best_weights = _copy(model)
-        self.steps_per_epoch = -(-len(train) // recipe.batch_size)
+        self.epoch_size = min(recipe.epoch_size or len(train), len(train))
+        self.steps_per_epoch = -(-self.epoch_size // recipe.batch_size)
         self.saved_epochs = 0
+        check_last_batch(model, self.epoch_size, recipe.batch_size)
 
     @property
     def done(self) -> bool:
@@ -166,13 +174,14 @@ class _Run:
 
     def _train_epoch(self, epoch: int) -> tuple[float, float, list[float]]:
         """Loss and accuracy over the epoch's samples, and the loss of each step."""
-        generator = _seed_all(epoch_seed(self.recipe.seed, epoch), self.device)
+        generator = seed_all(epoch_seed(self.recipe.seed, epoch), self.device)
         self.model.train()
         losses: list[float] = []
         total = 0.0
         correct = torch.zeros((), device=self.device, dtype=torch.int64)
         with _bar(self.steps_per_epoch, f"epoch {epoch + 1}", self.verbose) as bar:
-            for images, labels in self.train.batches(self.recipe.batch_size, generator):
+            batches = self.train.batches(self.recipe.batch_size, generator, self.epoch_size)
+            for images, labels in batches:
                 step = epoch * self.steps_per_epoch + len(losses)
                 logits, loss = self._step(images, labels, step)
                 losses.append(loss)
@@ -180,9 +189,9 @@ class _Run:
                 correct += (logits.argmax(dim=1) == labels).sum()
                 bar.update()
                 if self.log_every and len(losses) % self.log_every == 0:
-                    seen = min(len(losses) * self.recipe.batch_size, len(self.train))
+                    seen = min(len(losses) * self.recipe.batch_size, self.epoch_size)
                     bar.write(self._log_line(epoch, len(losses), total / seen, correct / seen))
-        count = len(self.train)
+        count = self.epoch_size
         return total / count, correct.item() / count, losses
 
     def _log_line(self, epoch: int, batch: int, loss: float, accuracy: Tensor) -> str:
@@ -196,17 +205,18 @@ class _Run:
         """One step down the gradient; logits and cross-entropy are those before it."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate_at(self.recipe, step, self.steps_per_epoch)
-        bfloat16 = self.history.precision == "bfloat16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
-            logits = self.model(images)
-        logits, smoothing = logits.float(), self.recipe.label_smoothing
-        loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
+        if self.recipe.augmentation == "shift":
+            images = shift(images)
+        logits, loss = forward_and_loss(
+            self.model, images, labels, self.recipe.label_smoothing, self.history.precision
+        )
         value = loss.item()
         self._check_finite(value, step)  # before the step, so that a bad loss changes no weight
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
         logits = logits.detach()
+        smoothing = self.recipe.label_smoothing
         return logits, F.cross_entropy(logits, labels).item() if smoothing else value
 
     def _check_finite(self, loss: float, step: int) -> None:
@@ -253,6 +263,8 @@ class _Run:
         """CheckpointError unless this run may go on from a checkpoint with that info."""
         mine = self._identity
         theirs = {name: info.get(name) for name in mine}
+        if isinstance(theirs["recipe"], dict):  # an older checkpoint lacks the newer fields
+            theirs["recipe"] = {**asdict(Recipe()), **theirs["recipe"]}
         if self.recipe.schedule in ("none", "step") and theirs["recipe"]:
             theirs["recipe"] = {**theirs["recipe"], "epochs": self.recipe.epochs}
         for name in mine:
@@ -272,7 +284,24 @@ class _Run:
         print(f"Training took {history.seconds / 60:.2f} minutes on {history.device}.")
 
 
-def _seed_all(seed: int, device: torch.device) -> torch.Generator:
+def forward_and_loss(
+    model: nn.Module, images: Tensor, labels: Tensor, label_smoothing: float, precision: str
+) -> tuple[Tensor, Tensor]:
+    """Logits, float32 `[N, 10]`, and their cross-entropy, as a training step needs them.
+
+    In `bfloat16` the layers compute in it (autocast), and the weights stay float32. The cross-
+    entropy is always computed in float32.
+    """
+    # No cache: each weight is used once a step, and CUDA graphs must not find an old copy.
+    with torch.autocast(
+        images.device.type, torch.bfloat16, enabled=precision == "bfloat16", cache_enabled=False
+    ):
+        logits = model(images)
+    logits = logits.float()
+    return logits, F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+
+
+def seed_all(seed: int, device: torch.device) -> torch.Generator:
     """Seed the CPU, and the GPU where it is used; return the CPU's generator."""
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)
@@ -292,6 +321,19 @@ def _difference(theirs: Any, mine: Any) -> str:
 def _checksums(digits: DigitSet) -> list[int]:
     """CRC-32 of images and labels: another split of the same data has another."""
     return [zlib.crc32(tensor.cpu().numpy().tobytes()) for tensor in (digits.images, digits.labels)]
+
+
+def check_last_batch(model: nn.Module, epoch_size: int, batch_size: int) -> None:
+    """RecipeError if an epoch would end with a batch that batch normalisation cannot take.
+
+    Over the outputs of a linear layer (`BatchNorm1d`) it needs two images at least.
+    """
+    last_batch = epoch_size % batch_size or batch_size
+    if last_batch == 1 and any(isinstance(layer, nn.BatchNorm1d) for layer in model.modules()):
+        raise RecipeError(
+            f"with batch_size {batch_size} the last batch of an epoch holds one image, "
+            "and batch normalisation needs two: choose another batch size"
+        )
 
 
 def _copy(model: nn.Module) -> dict[str, Tensor]:

@@ -1,7 +1,8 @@
 """Every model by name, with the recipe that trains it (06_published_models.ipynb).
 
-The five are published systems, each known by its README. What a README leaves open is taken from
-the project's own code, or as is usual, or was decided on validation: see benchmarks/README.md.
+The first five are published systems, each known by its README. What a README leaves open is taken
+from the project's own code, or as is usual, or was decided on validation: see
+benchmarks/README.md. The last two are made for speed (10_speed.ipynb).
 """
 
 import math
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from torch import nn
 
-from mnist_helpers import models
+from mnist_helpers import models, speedrun
 from mnist_helpers.checkpoints import RUN, load_run, save_run
 from mnist_helpers.data import Mnist
 from mnist_helpers.models import DigitClassifier
@@ -40,7 +41,8 @@ class ZooEntry:
     source: str = ""
 
 
-ZOO = {
+# The five published models, by name; ZOO has ours as well.
+PUBLISHED = {
     "lenet": ZooEntry(
         models.lenet,
         Recipe(epochs=5, batch_size=10, optimizer="adam", learning_rate=1e-3),
@@ -110,6 +112,16 @@ ZOO = {
     ),
 }
 
+ZOO = {
+    **PUBLISHED,
+    "fast_99": ZooEntry(
+        speedrun.fast_99, speedrun.FAST_99, source="made for speed, tuned on validation digits"
+    ),
+    "fast_994": ZooEntry(
+        speedrun.fast_994, speedrun.FAST_994, source="made for speed, tuned on validation digits"
+    ),
+}
+
 
 def load_or_train(name: str, digits: Mnist, run_dir: str | Path) -> nn.Module:
     """The model `name` that was trained and saved in `run_dir`; else train it now, and say so.
@@ -123,7 +135,8 @@ def load_or_train(name: str, digits: Mnist, run_dir: str | Path) -> nn.Module:
     entry = ZOO[name]
     if (Path(run_dir) / RUN).is_file():
         model, run = load_run(run_dir)
-        if run.finished and run.model == name and run.recipe == asdict(entry.recipe):
+        recipe = {**asdict(Recipe()), **(run.recipe or {})}  # an older run lacks newer fields
+        if run.finished and run.model == name and recipe == asdict(entry.recipe):
             return model
     print(f"No model of this recipe in {run_dir} yet: training one first.")
     train, validation = digits.train.split(1 / 12, seed=0)

@@ -52,7 +52,7 @@ def make_study():
     """Made rows of a study. Every epoch is better than the one before it, and every seed."""
     import pandas as pd
 
-    def make(models=tuple(mh.ZOO), seeds=3, source="mnist", accuracy=0.99, epochs=None):
+    def make(models=tuple(mh.PUBLISHED), seeds=3, source="mnist", accuracy=0.99, epochs=None):
         rows = []
         for model in models:
             count = epochs or mh.ZOO[model].recipe.epochs

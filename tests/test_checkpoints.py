@@ -217,7 +217,43 @@ def test_it_trains_as_notebook_3_does(quick_zoo, mnist, tmp_path):
     assert (saved.finished, saved.epochs, saved.metrics) == (True, 1, {})
 
 
-@pytest.mark.parametrize("change", [{"finished": False}, {"recipe": {}}])
+def test_a_run_of_an_older_version_still_counts(quick_zoo, mnist, tmp_path, capsys):
+    first = mh.load_or_train("two_conv", mnist, tmp_path)
+    run = json.loads(files(tmp_path)["run.json"])
+    del run["recipe"]["augmentation"], run["recipe"]["epoch_size"]
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    saved = files(tmp_path)
+    capsys.readouterr()
+    second = mh.load_or_train("two_conv", mnist, tmp_path)
+    assert capsys.readouterr().out == ""
+    assert files(tmp_path) == saved
+    assert torch.equal(second[-1].weight.cpu(), first[-1].weight.cpu())
+
+
+@pytest.mark.parametrize("change", [{"augmentation": "shift"}, {"epoch_size": 100}])
+def test_a_run_of_an_older_version_does_not_count_for_a_recipe_with_the_new(
+    quick_zoo, mnist, tmp_path, monkeypatch, capsys, change
+):
+    mh.load_or_train("two_conv", mnist, tmp_path)
+    run = json.loads(files(tmp_path)["run.json"])
+    del run["recipe"]["augmentation"], run["recipe"]["epoch_size"]
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    recipe = dataclasses.replace(quick_zoo, **change)
+    monkeypatch.setitem(mh.ZOO, "two_conv", dataclasses.replace(mh.ZOO["two_conv"], recipe=recipe))
+    capsys.readouterr()
+    mh.load_or_train("two_conv", mnist, tmp_path)
+    assert "training one first" in capsys.readouterr().out
+    assert json.loads(files(tmp_path)["run.json"])["recipe"] == dataclasses.asdict(recipe)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"finished": False},
+        {"recipe": {}},
+        {"recipe": None},
+    ],
+)
 def test_a_stopped_run_or_one_of_another_recipe_does_not_count(
     quick_zoo, mnist, tmp_path, capsys, change
 ):

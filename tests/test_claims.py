@@ -185,6 +185,18 @@ def test_one_seed_judges_no_claim(make_study):
     assert table["claimed"].notna().sum() == 5
 
 
+def test_a_model_made_for_speed_comes_after_the_published_ones_and_has_no_claim(make_study):
+    table = mh.check_claims(make_study(["fast_994", "three_conv", "fast_99"]))
+    assert list(zip(table["model"], table["epochs"], strict=True)) == [
+        ("three_conv", 5),
+        ("three_conv", 10),
+        ("fast_99", 1),
+        ("fast_994", 2),
+    ]
+    assert table["claimed"].notna().tolist() == [True, False, False, False]
+    assert table["verdict"].tolist()[1:] == ["unknown"] * 3
+
+
 def test_a_model_of_your_own_comes_last_and_has_no_claim(make_study):
     study = make_study(["lenet", "vgg"])
     study["model"] = study["model"].replace("lenet", "mine")
@@ -237,7 +249,7 @@ def test_every_row_of_the_table_has_as_many_cells(make_study, seeds, source):
     head, rule, *body = cells(mh.claims_table(make_study(seeds=seeds, source=source)))
     assert set(rule) == {"---"}
     assert {len(row) for row in (head, rule, *body)} == {10}
-    assert [row[0] for row in body] == [f"`{name}`" for name in (*mh.ZOO, "three_conv")]
+    assert [row[0] for row in body] == [f"`{name}`" for name in (*mh.PUBLISHED, "three_conv")]
     assert "nan" not in str(body)
 
 

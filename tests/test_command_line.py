@@ -105,7 +105,10 @@ def test_data_without_the_net_says_what_it_uses_instead(tmp_path, offline):
 
 def test_models_has_a_line_for_each(trained):
     lines = done("models").splitlines()
+    assert len(lines) == 7
     assert [line.split()[0] for line in lines] == list(mh.ZOO)
+    size = mh.ZOO["fast_99"].recipe.epoch_size
+    assert lines[5].endswith(f"1 epoch of {size:,} images, batch 256, muon 0.06 one_cycle")
     for line, entry in zip(lines, mh.ZOO.values(), strict=True):
         assert f"{mh.count_parameters(entry.build()):,} parameters" in line
         assert entry.recipe.summary() in line
@@ -140,6 +143,18 @@ def test_train_learns_and_prints_what_it_saved(trained):
     assert re.search(rf"^claim +{mh.ZOO['two_conv_dropout'].claim}$", printed, re.MULTILINE)
     assert "batch " not in printed
     assert str(out) in printed
+
+
+def test_train_of_a_fast_model_writes_all_files_and_prints_no_claim(tmp_path):
+    printed = done("train", "fast_99", "--source", "sample", "--device", "cpu", "--out", tmp_path)
+    assert {path.name for path in contents(tmp_path)} >= FILES
+    assert "claim" not in printed
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert (metrics["model"], metrics["epochs"], metrics["parameters"]) == ("fast_99", 1, 72_186)
+    assert metrics["test_accuracy"] > 0.9
+    recipe = json.loads((tmp_path / "run.json").read_text())["recipe"]
+    assert mh.Recipe(**recipe) == mh.ZOO["fast_99"].recipe
+    assert done("evaluate", tmp_path, "--source", "sample", "--device", "cpu") in printed
 
 
 def test_evaluate_prints_the_same_report(trained):
@@ -282,6 +297,20 @@ def stop_the_call(monkeypatch, number):
     monkeypatch.setattr(study, "fit", stopped)
 
 
+@pytest.mark.parametrize("models", [[], ["fast_994", "lenet"]])
+def test_a_study_without_names_is_of_the_published_models(tmp_path, monkeypatch, models):
+    planned = []
+
+    def plan(entries, seeds, *_, **__):
+        planned.extend((name, list(seeds)) for name in entries)
+        raise mh.StudyError("planned")
+
+    monkeypatch.setattr(mh, "run_study", plan)
+    assert_one_line(call(*study_words(tmp_path / "study.csv", *models)), "planned")
+    names = models or ["lenet", "two_conv", "two_conv_dropout", "vgg", "three_conv"]
+    assert planned == [(name, [0, 1]) for name in names]
+
+
 @pytest.mark.parametrize("number", [1, 2])
 def test_ctrl_c_in_a_study_tells_how_to_go_on(tmp_path, short_zoo, monkeypatch, number):
     out = tmp_path / "study.csv"
@@ -375,6 +404,13 @@ MISTAKES = {
     "a rate of zero": (
         lambda place, run: [*TRAIN, "--lr", "0", "--out", place / "out"],
         ["learning_rate is 0"],
+    ),
+    "a last batch of one image": (
+        lambda place, run: [
+            *["train", "fast_99", "--source", "sample", "--batch-size", "13"],
+            *["--device", "cpu", "--out", place / "out"],
+        ],
+        ["batch_size 13", "one image", "choose another batch size"],
     ),
     "no data": (
         lambda place, run: ["data", "--data-dir", place / "none", "--source", "mnist"],

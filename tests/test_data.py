@@ -139,6 +139,32 @@ def test_batches_with_a_generator_are_shuffled_by_its_seed_and_cover_each_digit_
     assert order(0) == order(0) != order(1)
 
 
+@pytest.mark.parametrize(
+    ("count", "sizes"),
+    [
+        (1, [1]),
+        (10, [5, 5]),
+        (12, [5, 5, 2]),
+        (23, [5, 5, 5, 5, 3]),
+        (99, [5, 5, 5, 5, 3]),
+        (None, [5, 5, 5, 5, 3]),
+    ],
+)
+@pytest.mark.parametrize("seed", [None, 4])
+def test_batches_end_after_a_count_with_the_same_digits_as_all_begin_with(count, sizes, seed):
+    digits = numbered([3] * 7 + [1, 1])
+
+    def batches(count):
+        generator = None if seed is None else torch.Generator().manual_seed(seed)
+        return list(digits.batches(5, generator, count))
+
+    some, whole = batches(count), batches(None)
+    assert [len(labels) for _, labels in some] == sizes
+    for position in (0, 1):
+        first = torch.cat([batch[position] for batch in some])
+        assert torch.equal(first, torch.cat([batch[position] for batch in whole])[: len(first)])
+
+
 def test_to_a_gpu_keeps_the_digits(make_digits, gpu):
     digits = make_digits(10)
     there = digits.to(gpu)

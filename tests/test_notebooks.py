@@ -34,9 +34,9 @@ def path(request):
     return request.param
 
 
-def test_there_are_six_notebooks_and_a_solution_for_each():
+def test_there_are_seven_notebooks_and_a_solution_for_each():
     names = [path.name for path in MAIN]
-    assert [name[:2] for name in names] == ["01", "02", "03", "04", "05", "06"]
+    assert [name[:2] for name in names] == ["01", "02", "03", "04", "05", "06", "10"]
     assert sorted(p.name for p in PATHS if p.parent.name == "solutions") == names
 
 

@@ -18,7 +18,7 @@ import mnist_helpers as mh
         ("epochs", 0, "at least 1"),
         ("epochs", -3, "at least 1"),
         ("batch_size", 0, "at least 1"),
-        ("optimizer", "lion", "sgd, adam, adamw, adadelta"),
+        ("optimizer", "lion", "sgd, adam, adamw, adadelta, muon$"),
         ("learning_rate", 0.0, "positive"),
         ("learning_rate", -1e-3, "positive"),
         ("learning_rate", math.nan, "positive"),
@@ -32,6 +32,10 @@ import mnist_helpers as mh
         ("gamma", 0.0, "positive"),
         ("label_smoothing", 1.0, "0 to below 1"),
         ("label_smoothing", -0.1, "0 to below 1"),
+        ("augmentation", "flip", "none, shift$"),
+        ("augmentation", None, "none, shift$"),
+        ("epoch_size", 0, "at least 1"),
+        ("epoch_size", -256, "at least 1"),
         ("patience", 0, "at least 1"),
         ("keep", "worst", "best, last"),
         ("precision", "float16", "auto, float32, bfloat16"),
@@ -47,8 +51,10 @@ def test_a_value_out_of_range_is_refused_by_name_and_range(field, value, wanted)
 @pytest.mark.parametrize(
     "values",
     [
-        {"epochs": 1, "batch_size": 1, "step_size": 1, "patience": 1},
+        {"epochs": 1, "batch_size": 1, "step_size": 1, "patience": 1, "epoch_size": 1},
         {"momentum": 0.0, "weight_decay": 0.0, "label_smoothing": 0.0, "seed": 0},
+        {"augmentation": "none", "epoch_size": None},
+        {"augmentation": "shift", "epoch_size": 10**9, "optimizer": "muon"},
         {"momentum": 0.999, "label_smoothing": 0.999, "seed": 2**32 - 1, "patience": None},
     ],
 )
@@ -61,6 +67,25 @@ def test_a_summary_tells_epochs_batch_optimizer_rate_and_schedule():
     recipe = mh.Recipe(epochs=3, batch_size=32, optimizer="sgd", learning_rate=0.05)
     assert recipe.summary() == "3 epochs, batch 32, sgd 0.05"
     assert "one_cycle" in dataclasses.replace(recipe, schedule="one_cycle").summary()
+
+
+@pytest.mark.parametrize(
+    ("epochs", "epoch_size", "told"),
+    [
+        (1, None, "1 epoch"),
+        (2, None, "2 epochs"),
+        (1, 28_160, "1 epoch of 28,160 images"),
+        (3, 500, "3 epochs of 500 images"),
+    ],
+)
+def test_a_summary_counts_epochs_and_tells_their_size(epochs, epoch_size, told):
+    recipe = mh.Recipe(epochs=epochs, epoch_size=epoch_size, batch_size=32)
+    assert recipe.summary() == f"{told}, batch 32, adam 0.001"
+
+
+def test_the_new_values_change_no_recipe_that_does_not_name_them():
+    recipe = mh.Recipe()
+    assert (recipe.augmentation, recipe.epoch_size) == ("none", None)
 
 
 SCHEDULERS = {
@@ -131,10 +156,21 @@ def test_the_optimizer_steps_as_torchs_plain_one_does(name, make_tiny, make_digi
     assert not torch.allclose(ours[-1].weight, make_tiny()[-1].weight, atol=1e-4)
 
 
-def test_frozen_weights_stay_out_of_the_optimizer(make_tiny):
+def test_muon_gets_rate_momentum_and_decay_of_the_recipe(make_tiny):
+    recipe = mh.Recipe(optimizer="muon", learning_rate=0.03, momentum=0.6, weight_decay=0.2)
+    model = make_tiny()
+    optimizer = mh.make_optimizer(model, recipe)
+    assert isinstance(optimizer, mh.Muon)
+    [group] = optimizer.param_groups
+    assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.03, 0.6, 0.2)
+    assert [id(weight) for weight in group["params"]] == [id(part) for part in model.parameters()]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_frozen_weights_stay_out_of_the_optimizer(make_tiny, optimizer):
     model = make_tiny()
     model[-1].bias.requires_grad_(False)
-    groups = mh.make_optimizer(model, mh.Recipe()).param_groups
+    groups = mh.make_optimizer(model, mh.Recipe(optimizer=optimizer)).param_groups
     assert [weight is model[-1].weight for group in groups for weight in group["params"]] == [True]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from scipy import ndimage
 from sklearn.metrics import accuracy_score, log_loss
 from torch import nn
 from torch.nn import functional as F
@@ -15,6 +16,8 @@ from torch.optim import lr_scheduler
 
 import mnist_helpers as mh
 from mnist_helpers.checkpoints import CHECKPOINT
+from mnist_helpers.storage import read_tensors, write_tensors
+from mnist_helpers.training import forward_and_loss, seed_all
 
 DROPOUT = mh.ZOO["two_conv_dropout"].build
 PLAIN = mh.Recipe(
@@ -277,6 +280,281 @@ def test_log_every_under_one_is_refused_before_training(digits, make_tiny, tmp_p
     assert not (tmp_path / "run").exists()
 
 
+@contextlib.contextmanager
+def seen_by(model):
+    """The batches of images that the model gets, in training mode and else."""
+    training, other = [], []
+
+    def hook(module, inputs):
+        (training if module.training else other).append(inputs[0].clone())
+
+    handle = model.register_forward_pre_hook(hook)
+    yield training, other
+    handle.remove()
+
+
+def positions_in(digits, images):
+    """Where each image stands in the set; each must be there once."""
+    place = {image.numpy().tobytes(): index for index, image in enumerate(digits.images)}
+    assert len(place) == len(digits)
+    return [place[image.numpy().tobytes()] for image in images]
+
+
+# Epochs of a part of the digits
+
+
+@pytest.mark.parametrize(
+    ("epoch_size", "sizes"),
+    [(20, [16, 4]), (32, [16, 16]), (10, [10]), (1, [1]), (49, [16, 16, 16, 1])],
+)
+def test_an_epoch_draws_as_many_digits_as_it_should(digits, make_tiny, epoch_size, sizes):
+    train, validation = digits
+    model = make_tiny()
+    with seen_by(model) as (batches, _):
+        history = fit(model, train, validation, dataclasses.replace(PLAIN, epoch_size=epoch_size))
+    assert [len(batch) for batch in batches] == 2 * sizes
+    assert len(history.step_losses) == 2 * len(sizes)
+
+
+def test_the_digits_of_an_epoch_are_distinct_and_those_of_the_next_are_others(digits, make_tiny):
+    train, validation = digits
+    model = make_tiny()
+    with seen_by(model) as (batches, _):
+        fit(model, train, validation, dataclasses.replace(PLAIN, epoch_size=20))
+    first, second = (positions_in(train, torch.cat(part)) for part in (batches[:2], batches[2:]))
+    assert len(set(first)) == len(set(second)) == 20
+    assert set(first) != set(second)
+    assert len(set(train.labels[first].tolist())) > 5
+
+
+@pytest.mark.parametrize("epoch_size", [50, 51, 28_160])
+def test_an_epoch_of_all_digits_or_more_is_the_whole_set_bit_for_bit(digits, epoch_size):
+    whole, given = DROPOUT(), DROPOUT()
+    recipe = dataclasses.replace(PLAIN, schedule="one_cycle")
+    first = fit(whole, *digits, recipe)
+    second = fit(given, *digits, dataclasses.replace(recipe, epoch_size=epoch_size))
+    assert_equal_weights(whole, given)
+    assert without_seconds(first) == without_seconds(second)
+
+
+def test_training_figures_of_a_part_are_weighted_by_the_digits_drawn(digits, make_tiny):
+    """At a rate of almost nothing they are those of the untrained model over those digits."""
+    train, validation = digits
+    model = make_tiny()
+    probabilities = model(train.images).double().softmax(dim=1).detach()
+    recipe = dataclasses.replace(PLAIN, learning_rate=1e-12, optimizer="sgd", epoch_size=35)
+    with seen_by(model) as (batches, _):
+        history = fit(model, train, validation, recipe)
+    for record, part in zip(history.epochs, (batches[:3], batches[3:]), strict=True):
+        drawn = positions_in(train, torch.cat(part))
+        labels, rows = train.labels[drawn], probabilities[drawn]
+        expected = log_loss(labels, rows, labels=range(10))
+        assert record.train_loss == pytest.approx(expected, rel=1e-5)
+        assert record.train_accuracy == accuracy_score(labels, rows.argmax(dim=1))
+
+
+def test_the_schedule_counts_the_steps_of_the_smaller_epochs(digits, make_tiny):
+    """Three batches an epoch: six steps in all, after the last of which the rate is lowest."""
+    recipe = dataclasses.replace(PLAIN, epoch_size=40, schedule="one_cycle", learning_rate=0.01)
+    weight = torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.SGD([weight], 0.01)
+    scheduler = lr_scheduler.OneCycleLR(optimizer, 0.01, total_steps=6, cycle_momentum=False)
+    rates = []
+    for _ in range(5):
+        rates.append(scheduler.get_last_lr()[0])
+        optimizer.step()
+        scheduler.step()
+    rates.append(scheduler.get_last_lr()[0])
+    history = fit(make_tiny(), *digits, recipe)
+    found = [record.learning_rate for record in history.epochs]
+    np.testing.assert_allclose(found, [rates[2], rates[5]], rtol=1e-6)
+
+
+def test_log_lines_count_the_digits_of_the_smaller_epochs(digits, make_tiny, capsys):
+    train, validation = digits
+    model = make_tiny()
+    probabilities = model(train.images).double().softmax(dim=1).detach()
+    recipe = dataclasses.replace(PLAIN, learning_rate=1e-12, optimizer="sgd", epoch_size=40)
+    with seen_by(model) as (batches, _):
+        fit(model, train, validation, recipe, log_every=1)
+    lines = log_lines(capsys.readouterr().out)
+    expected = [(epoch, batch, 3) for epoch in (1, 2) for batch in (1, 2, 3)]
+    assert [line[:3] for line in lines] == expected
+    for epoch, batch, _, loss, accuracy in lines:
+        drawn = positions_in(train, torch.cat(batches[3 * (epoch - 1) : 3 * (epoch - 1) + batch]))
+        labels, rows = train.labels[drawn], probabilities[drawn]
+        assert loss == pytest.approx(log_loss(labels, rows, labels=range(10)), abs=6e-5)
+        expected = accuracy_score(labels, rows.argmax(dim=1))
+        assert accuracy == pytest.approx(expected, abs=6e-5)
+
+
+# Shifted images
+
+SHIFTED = dataclasses.replace(PLAIN, augmentation="shift")
+
+
+def shifted_copies(image):
+    """The image moved by up to a pixel to any side, by scipy; the first is moved by none."""
+    moves = sorted(
+        ((down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)),
+        key=lambda move: move != (0, 0),
+    )
+    return [
+        ndimage.shift(image.numpy(), (0, *move), order=0, prefilter=False).tobytes()
+        for move in moves
+    ]
+
+
+def moves_of(digits, recipe, model):
+    """Which image each one seen in training was, and where it was moved; and what else was seen."""
+    train, validation = digits
+    with seen_by(model) as (batches, others):
+        fit(model, train, validation, recipe)
+    place = {
+        copied: (index, move)
+        for index, image in enumerate(train.images)
+        for move, copied in enumerate(shifted_copies(image))
+    }
+    return [place[image.numpy().tobytes()] for image in torch.cat(batches)], others
+
+
+def test_shifted_training_sees_each_digit_once_in_one_of_nine_places(digits, make_tiny):
+    found, others = moves_of(digits, SHIFTED, make_tiny())
+    for epoch in (found[:50], found[50:]):
+        assert sorted(index for index, _ in epoch) == list(range(50))
+        assert {move for _, move in epoch} == set(range(9))
+    assert len(others) == 2
+    for images in others:
+        assert torch.equal(images, digits[1].images)
+
+
+def test_every_batch_every_epoch_and_every_seed_has_shifts_of_its_own(digits, make_tiny):
+    first, second = (
+        [move for _, move in moves_of(digits, recipe, make_tiny())[0]]
+        for recipe in (SHIFTED, dataclasses.replace(SHIFTED, seed=8))
+    )
+    batches = [tuple(moves[at : at + 16]) for moves in (first, second) for at in (0, 16, 50, 66)]
+    assert len(set(batches)) == 8
+
+
+def test_a_shift_keeps_the_order_of_the_digits(digits, make_tiny):
+    """The order is drawn before the shifts, so that it is the same with and without them."""
+    seen = []
+    for recipe in (PLAIN, SHIFTED):
+        model = make_tiny()
+        with seen_by(model) as (batches, _):
+            fit(model, *digits, dataclasses.replace(recipe, epochs=1))
+        seen.append(torch.cat(batches))
+    plain, shifted = seen
+    for before, after in zip(plain, shifted, strict=True):
+        assert after.numpy().tobytes() in shifted_copies(before)
+    assert not torch.equal(plain, shifted)
+
+
+def test_equal_seeds_shift_alike_and_others_otherwise(digits):
+    models = [DROPOUT() for _ in range(4)]
+    recipes = [SHIFTED, SHIFTED, dataclasses.replace(SHIFTED, seed=8), PLAIN]
+    for model, recipe in zip(models, recipes, strict=True):
+        torch.rand(10)
+        fit(model, *digits, recipe)
+    assert_equal_weights(models[0], models[1])
+    for other in models[2:]:
+        assert not torch.equal(other[-1].weight, models[0][-1].weight)
+
+
+def test_the_given_digits_are_not_shifted(digits, make_tiny):
+    train, _ = digits
+    before = train.images.clone()
+    fit(make_tiny(), *digits, SHIFTED)
+    assert torch.equal(train.images, before)
+
+
+# A step
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_logits_and_loss_of_a_step_are_float32_in_either_precision(make_digits, smoothing):
+    model, digits = mh.ZOO["two_conv"].build(), make_digits(20)
+    exact, loss = forward_and_loss(model, digits.images, digits.labels, smoothing, "float32")
+    by_hand = model(digits.images)
+    assert torch.equal(exact, by_hand)
+    expected = F.cross_entropy(by_hand, digits.labels, label_smoothing=smoothing)
+    assert loss.item() == expected.item()
+    rough, rough_loss = forward_and_loss(model, digits.images, digits.labels, smoothing, "bfloat16")
+    assert rough.dtype == rough_loss.dtype == torch.float32
+    assert not torch.equal(rough, exact)
+    torch.testing.assert_close(rough, exact, rtol=0, atol=0.02)
+    torch.testing.assert_close(rough_loss, loss, rtol=0.02, atol=0)
+
+
+def test_seeding_gives_the_generator_of_the_cpu():
+    with torch.random.fork_rng():
+        generator = seed_all(5, torch.device("cpu"))
+        drawn, after = torch.rand(3, generator=generator), torch.rand(3)
+    expected = torch.rand(6, generator=torch.Generator().manual_seed(5))
+    assert torch.equal(torch.cat([drawn, after]), expected)
+
+
+# Batch normalisation
+
+BATCH_NORMED = mh.ZOO["fast_99"].build
+
+
+@pytest.mark.parametrize(
+    "changes", [{"batch_size": 7}, {"batch_size": 49}, {"epoch_size": 17}, {"epoch_size": 1}]
+)
+def test_a_last_batch_of_one_image_is_refused_under_batch_norm(digits, tmp_path, changes):
+    recipe = dataclasses.replace(PLAIN, **changes)
+    model = BATCH_NORMED()
+    before = copy_of(model)
+    with pytest.raises(mh.RecipeError) as caught:
+        fit(model, *digits, recipe, run_dir=tmp_path / "run")
+    [line] = str(caught.value).splitlines()
+    assert f"batch_size {recipe.batch_size}" in line
+    assert "last batch of an epoch holds one image" in line
+    assert line.endswith("choose another batch size")
+    assert_equal_weights(model, before)
+    assert not (tmp_path / "run").exists()
+
+
+def test_batches_of_one_image_are_refused_under_batch_norm(digits):
+    with pytest.raises(mh.RecipeError, match=r"batch_size 1 .*choose another batch size"):
+        fit(BATCH_NORMED(), *digits, dataclasses.replace(PLAIN, batch_size=1))
+
+
+@pytest.mark.parametrize("changes", [{"batch_size": 16}, {"batch_size": 50}, {"epoch_size": 18}])
+def test_two_images_are_enough_for_batch_norm(digits, changes):
+    model = BATCH_NORMED()
+    history = fit(model, *digits, dataclasses.replace(PLAIN, **changes))
+    assert len(history.epochs) == 2
+    assert is_finite(model.state_dict())
+
+
+@pytest.mark.parametrize("changes", [{"batch_size": 7}, {"epoch_size": 1}, {"batch_size": 1}])
+def test_one_image_is_enough_for_batch_norm_of_filters(digits, changes):
+    model = nn.Sequential(
+        *(mh.Normalize(), nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)),
+        *(nn.Flatten(), nn.Linear(2 * 26 * 26, 10)),
+    )
+    history = fit(model, *digits, dataclasses.replace(PLAIN, **changes))
+    assert len(history.epochs) == 2
+
+
+@pytest.mark.parametrize("changes", [{"batch_size": 7}, {"epoch_size": 1}, {"batch_size": 1}])
+def test_without_batch_norm_one_image_is_enough(digits, make_tiny, changes):
+    history = fit(make_tiny(), *digits, dataclasses.replace(PLAIN, **changes))
+    assert len(history.epochs) == 2
+
+
+def test_the_running_figures_of_batch_norm_go_on_too(digits, tmp_path):
+    recipe = dataclasses.replace(SHIFTED, optimizer="muon", learning_rate=0.02, epoch_size=40)
+    whole, half, rest = BATCH_NORMED(), BATCH_NORMED(), BATCH_NORMED(seed=99)
+    fit(whole, *digits, recipe)
+    fit(half, *digits, dataclasses.replace(recipe, epochs=1), run_dir=tmp_path)
+    fit(rest, *digits, recipe, run_dir=tmp_path, resume=True)
+    assert_equal_weights(whole, rest)
+
+
 # After each epoch
 
 
@@ -447,6 +725,7 @@ OPTIMIZERS = [
     {"optimizer": "adam", "weight_decay": 0.01},
     {"optimizer": "adamw", "weight_decay": 0.1},
     {"optimizer": "adadelta", "learning_rate": 1.0},
+    {"optimizer": "muon", "learning_rate": 0.02, "augmentation": "shift", "epoch_size": 49},
 ]
 every_optimizer = pytest.mark.parametrize(
     "changes", OPTIMIZERS, ids=lambda changes: "-".join(map(str, changes.values()))
@@ -581,6 +860,9 @@ def test_a_finished_run_has_nothing_to_resume(digits, make_tiny, tmp_path):
         ({"seed": 8}, "recipe"),
         ({"schedule": "one_cycle"}, "recipe"),
         ({"optimizer": "sgd"}, "recipe"),
+        ({"augmentation": "shift"}, "recipe"),
+        ({"epoch_size": 20}, "recipe"),
+        ({"epoch_size": 50}, "recipe"),
         ({"data": "fewer"}, "data"),
         ({"data": "renamed"}, "data"),
         ({"model": mh.ZOO["two_conv"].build}, "model"),
@@ -603,6 +885,46 @@ def test_another_recipe_model_or_data_cannot_go_on(digits, tmp_path, changes, na
         fit(model, train, validation, recipe, run_dir=tmp_path, resume=True)
     assert_equal_weights(model, before)
     assert (tmp_path / CHECKPOINT).read_bytes() == checkpoint
+
+
+def make_older(folder):
+    """Take out of a checkpoint what those of older versions do not have."""
+    path = folder / CHECKPOINT
+    tensors, info = read_tensors(path)
+    for recipe in (info["recipe"], info["run"]["recipe"]):
+        del recipe["augmentation"], recipe["epoch_size"]
+    write_tensors(path, tensors, info)
+
+
+@pytest.mark.parametrize("schedule", ["step", "one_cycle"])
+def test_a_checkpoint_of_an_older_version_goes_on(digits, tmp_path, schedule):
+    recipe = dataclasses.replace(PLAIN, epochs=3, schedule=schedule)
+    whole, stopped, rest = DROPOUT(), DROPOUT(), DROPOUT(seed=99)
+    straight = fit(whole, *digits, recipe, run_dir=tmp_path / "a")
+    with stopped_at(stopped, step=6):
+        fit(stopped, *digits, recipe, run_dir=tmp_path / "b")
+    make_older(tmp_path / "b")
+    resumed = fit(rest, *digits, recipe, run_dir=tmp_path / "b", resume=True)
+    assert_equal_weights(whole, rest)
+    assert_equal_runs((straight, tmp_path / "a"), (resumed, tmp_path / "b"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"augmentation": "shift"}, "augmentation none, here shift"),
+        ({"epoch_size": 20}, "epoch_size None, here 20"),
+        ({"learning_rate": 0.02}, "learning_rate 0.01, here 0.02"),
+    ],
+)
+def test_a_checkpoint_of_an_older_version_counts_as_one_without_the_new(
+    digits, make_tiny, tmp_path, changes, told
+):
+    fit(make_tiny(), *digits, PLAIN, run_dir=tmp_path)
+    make_older(tmp_path)
+    recipe = dataclasses.replace(PLAIN, **changes)
+    with pytest.raises(mh.CheckpointError, match=rf"another recipe \({told}\)"):
+        fit(make_tiny(), *digits, recipe, run_dir=tmp_path, resume=True)
 
 
 def test_more_epochs_cannot_be_had_of_a_schedule_that_counts_them(digits, make_tiny, tmp_path):
@@ -698,7 +1020,7 @@ def test_a_loss_of_nan_stops_at_its_step_and_gives_the_best_weights_back(digits,
     assert mh.load_run(tmp_path)[1].epochs == 1
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "muon"])
 def test_a_huge_learning_rate_diverges_by_name(digits, tmp_path, optimizer):
     model = DROPOUT()
     recipe = dataclasses.replace(PLAIN, learning_rate=1e30, optimizer=optimizer)
