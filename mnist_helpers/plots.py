@@ -375,7 +375,7 @@ def ladder(runs: "pd.DataFrame") -> Figure:
         ax.annotate(text, (value, place), va="center")
     ax.set(yticks=places, xscale="log", xlabel="seconds, mean (log scale)")
     ax.set_yticklabels(groups)
-    ax.set_xlim(min(seconds) / 2, max(seconds) * 12)
+    ax.set_xlim(min(seconds) / 2, max(seconds) * 40)
     ax.set_title("Time, and accuracy with its standard deviation in points")
     ax.invert_yaxis()
     ax.grid(alpha=0.3, axis="x")
