@@ -185,6 +185,13 @@ def test_one_seed_judges_no_claim(make_study):
     assert table["claimed"].notna().sum() == 5
 
 
+def test_a_model_without_a_claim_gets_one_row_whatever_its_schedule(make_study):
+    study = make_study(["fast_994"])
+    study["recipe"] = study["recipe"].str.replace('"one_cycle"', '"step"')
+    table = mh.check_claims(study)
+    assert (table["epochs"].tolist(), table["verdict"].tolist()) == ([2], ["unknown"])
+
+
 def test_a_model_made_for_speed_comes_after_the_published_ones_and_has_no_claim(make_study):
     table = mh.check_claims(make_study(["fast_994", "three_conv", "fast_99"]))
     assert list(zip(table["model"], table["epochs"], strict=True)) == [

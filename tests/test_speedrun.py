@@ -296,13 +296,9 @@ on_glibc = pytest.mark.skipif(
     reason="only glibc on Linux has these settings",
 )
 PROGRAM = """
-import json, resource, torch
+import json, pathlib, re, resource, torch
 import mnist_helpers as mh
 from mnist_helpers.memory import keep_freed_memory
-
-def used():
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_minflt, usage.ru_maxrss * 1024
 
 def digits(count):
     images = torch.full((count, 1, 28, 28), 7, dtype=torch.uint8)
@@ -313,18 +309,26 @@ def fit(train, **more):
     mh.fit(mh.ZOO["two_conv"].build(), train, digits(64), recipe, device="cpu", verbose=False)
 """
 FAULTS = """
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
 train = digits(1_000)
 fit(train)
-before, _ = used()
+before = faults()
 fit(train)
-print(json.dumps([used()[0] - before, keep_freed_memory()]))
+print(json.dumps([faults() - before, keep_freed_memory()]))
 """
+# Not getrusage's ru_maxrss: a process inherits that of the one that starts it.
 PEAK = """
+def peak():
+    status = pathlib.Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1]) * 1024
+
 fit(digits(1_000))
-_, before = used()
+before = peak()
 train = digits(200_000)
 fit(train, augmentation="shift")
-print(json.dumps((used()[1] - before) / train.images.nbytes))
+print(json.dumps((peak() - before) / train.images.nbytes))
 """
 
 
@@ -350,6 +354,6 @@ def test_a_second_training_asks_the_system_for_few_pages():
     assert faults < 0.2 * pages
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such figures")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process its peak")
 def test_a_training_on_many_digits_takes_little_more_memory_than_the_digits():
-    assert run_alone(PEAK) < 1.5
+    assert 0.9 < run_alone(PEAK) < 1.5
