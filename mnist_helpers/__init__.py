@@ -1,8 +1,27 @@
 """The tensor and training code behind the MNIST notebooks. Importing it does no work."""
 
-from mnist_helpers.augmentation import shift
+from mnist_helpers.adversarial import fgsm, fit_adversarial, pgd
+from mnist_helpers.augmentation import (
+    AUGMENTATIONS,
+    affine,
+    affine_offsets,
+    augment,
+    distort,
+    elastic,
+    erase,
+    noise,
+    shift,
+    warp,
+)
 from mnist_helpers.checkpoints import Run, load_run, save_report, save_run, versions
 from mnist_helpers.claims import check_claims, claims_table, mean_interval, within
+from mnist_helpers.corruptions import (
+    CORRUPTIONS,
+    corrupted,
+    corruption_errors,
+    corruption_lines,
+    load_mnist_c,
+)
 from mnist_helpers.data import DataError, DigitSet, Mnist, data_folder, load_mnist
 from mnist_helpers.evaluation import (
     McNemar,
@@ -39,12 +58,16 @@ from mnist_helpers.recipes import (
 from mnist_helpers.speedrun import SPEED_CSV, SpeedRun
 from mnist_helpers.storage import CheckpointError
 from mnist_helpers.study import machine_name, run_study
-from mnist_helpers.study_files import StudyError, read_study
+from mnist_helpers.study_files import REGULARISATION_CSV, ROBUSTNESS_CSV, StudyError, read_study
 from mnist_helpers.training import TrainingDiverged, fit, forward_and_loss
 from mnist_helpers.zoo import PUBLISHED, ZOO, ZooEntry, load_or_train
 
 __all__ = [
+    "AUGMENTATIONS",
+    "CORRUPTIONS",
     "PUBLISHED",
+    "REGULARISATION_CSV",
+    "ROBUSTNESS_CSV",
     "SPEED_CSV",
     "ZOO",
     "CheckpointError",
@@ -66,20 +89,32 @@ __all__ = [
     "StudyError",
     "TrainingDiverged",
     "ZooEntry",
+    "affine",
+    "affine_offsets",
+    "augment",
     "calibration",
     "check_claims",
     "claims_table",
+    "corrupted",
+    "corruption_errors",
+    "corruption_lines",
     "count_multiply_adds",
     "count_parameters",
     "data_folder",
+    "distort",
+    "elastic",
     "epoch_seed",
+    "erase",
     "evaluate",
     "expected_calibration_error",
+    "fgsm",
     "fit",
+    "fit_adversarial",
     "forward_and_loss",
     "learning_rate_at",
     "load_image",
     "load_mnist",
+    "load_mnist_c",
     "load_or_train",
     "load_run",
     "loss_and_accuracy",
@@ -87,7 +122,9 @@ __all__ = [
     "make_optimizer",
     "mcnemar",
     "mean_interval",
+    "noise",
     "orthogonalized",
+    "pgd",
     "predict",
     "predict_logits",
     "prediction_lines",
@@ -101,6 +138,7 @@ __all__ = [
     "save_run",
     "shift",
     "versions",
+    "warp",
     "wilson_interval",
     "within",
 ]

@@ -75,7 +75,7 @@ def _stored_recipe(out: Path, name: str) -> mh.Recipe:
     from mnist_helpers.storage import read_tensors
 
     _, info = read_tensors(out / CHECKPOINT)
-    if info.get("model") != name:
+    if info.get("model") != mh.ZOO[name].build().name:
         raise mh.CheckpointError(f"{out} holds a run of {info.get('model')}, not of {name}")
     try:
         return mh.Recipe(**info["recipe"])
@@ -199,15 +199,26 @@ def evaluate(
     data_dir: DataDir = None,
     source: Source = "auto",
     device: Device = "auto",
+    corrupted: Annotated[
+        bool, typer.Option("--corrupted", help="Print the error under 15 corruptions too.")
+    ] = False,
+    mnist_c: Annotated[
+        Path | None, typer.Option(help="With --corrupted: the folder of the published MNIST-C.")
+    ] = None,
 ) -> None:
     """Load a run, evaluate it on the test set, print the report."""
+    if mnist_c is not None and not corrupted:
+        fail("--mnist-c names the corrupted digits: give --corrupted too")
     with one_line_errors():
         network, run = mh.load_run(run_dir)
         network.to(mh.resolve_device(device))
         digits = mh.load_mnist(data_dir, source)
+        errors = mh.corruption_errors(network, digits.test, mnist_c) if corrupted else None
     if not run.finished:
         print(f"A stopped run: the best weights of its first {run.epochs} epochs.")
     print(mh.evaluate(network, digits.test))
+    if errors is not None:
+        print(f"\n{mh.corruption_lines(errors)}")
 
 
 @app.command()

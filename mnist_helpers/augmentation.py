@@ -1,22 +1,26 @@
-"""Changed copies of the training images, a different change for each (10_speed.ipynb)."""
+"""Changed copies of the training images, a different change for each (07_regularisation.ipynb).
+
+Every function takes images `[N, C, H, W]`, uint8 0 to 255 or float in [0, 1], on any device, and
+returns a new tensor of the same shape, dtype and device; what it was given stays as it is. The
+labels stay too: a change must leave a digit the digit it is. So there is no flip here. A mirrored
+2 is no 2, and a 6 upside down is a 9.
+
+Draws come from `generator`, of the CPU or of the images' device; None: torch's own.
+"""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-
-AUGMENTATIONS = ("none", "shift")
 
 
 def shift(images: Tensor, generator: torch.Generator | None = None, pixels: int = 1) -> Tensor:
     """Move each image by up to `pixels` to any side, and fill what comes free with 0.
 
     Args:
-        images: `[N, C, H, W]`, uint8 or float, on any device; they are not changed.
-        generator: a CPU generator for the draws; None: torch's own.
+        images: see above. generator: of the CPU.
         pixels: the most, 1 or more; every whole number up to it, to any side, is equally likely.
-
-    Returns:
-        A new tensor of the same shape and dtype.
     """
     height, width = images.shape[-2:]
     around = F.pad(images, [pixels] * 4)
@@ -27,3 +31,228 @@ def shift(images: Tensor, generator: torch.Generator | None = None, pixels: int 
         draws = draws.pin_memory()
     down, right = draws.to(images.device, non_blocking=True)
     return places[torch.arange(len(images), device=images.device), :, down, right]
+
+
+def affine(
+    images: Tensor,
+    generator: torch.Generator | None = None,
+    *,
+    degrees: float = 10.0,
+    pixels: float = 2.0,
+    scale: float = 0.1,
+    shear: float = 10.0,
+) -> Tensor:
+    """Turn, move, resize and slant each image, each by a draw of its own.
+
+    Each strength is the most; every value up to it, to either side, is equally likely.
+
+    Args:
+        images, generator: see above.
+        degrees: of the turn. shear: degrees of the slant.
+        pixels: of the move, along and across. scale: 0.1 is 0.9 to 1.1 times the size.
+    """
+    return warp(images, _affine_draws(images, generator, (degrees, pixels, scale, shear)))
+
+
+def _affine_draws(
+    images: Tensor,
+    generator: torch.Generator | None,
+    strengths: tuple[float, float, float, float],
+) -> Tensor:
+    """Offsets for `warp`."""
+    degrees, pixels, scale, shear = strengths
+    most = torch.tensor([degrees, pixels, pixels, scale, shear], device=images.device)
+    draws = most * (2 * _uniform((len(images), 5), images, generator) - 1)
+    angle, right, down, growth, slant = draws.unbind(dim=1)
+    return affine_offsets(images.shape[-2:], angle, right, down, 1 + growth, slant)
+
+
+def affine_offsets(
+    size: tuple[int, ...], angle: Tensor, right: Tensor, down: Tensor, scale: Tensor, shear: Tensor
+) -> Tensor:
+    """What `warp` needs to slant, turn (clockwise), resize and move images, in this order.
+
+    All but the move leave the middle of the image where it is.
+
+    Args:
+        size: height and width of the images.
+        angle, shear: degrees. right, down: pixels. scale: above 0. All float `[N]`.
+
+    Returns:
+        Float `[N, H, W, 2]`, in pixels.
+    """
+    height, width = size
+    angle, shear = torch.deg2rad(angle), torch.deg2rad(shear)
+    cos, sin, slope = angle.cos() / scale, angle.sin() / scale, shear.tan()
+    # The way back, from a pixel of the result to the one it comes from: turn, then slant.
+    rows = (cos - slope * sin, sin + slope * cos, -sin, cos)
+    back = torch.stack(rows, dim=1).view(-1, 1, 1, 2, 2)
+    y = torch.arange(height, device=angle.device) - (height - 1) / 2
+    x = torch.arange(width, device=angle.device) - (width - 1) / 2
+    place = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
+    moved = place - torch.stack((right, down), dim=1)[:, None, None]
+    return (back @ moved.unsqueeze(-1)).squeeze(-1) - place
+
+
+def elastic(
+    images: Tensor,
+    generator: torch.Generator | None = None,
+    *,
+    strength: float = 12.0,
+    sigma: float = 4.0,
+) -> Tensor:
+    """Bend each image as if it were drawn on rubber: nearby pixels move alike.
+
+    Each pixel's move is noise, -1 to 1 along and across, smoothed by a Gaussian. Source: P. Simard
+    et al., "Best practices for convolutional neural networks", ICDAR 2003, with their `sigma`;
+    they took 34 as `strength`.
+
+    Args:
+        images, generator: see above.
+        strength: what the smoothed noise is multiplied by, in pixels.
+        sigma: standard deviation of the Gaussian, in pixels; the larger, the smoother.
+    """
+    return warp(images, _elastic_draws(images, generator, strength, sigma))
+
+
+def _elastic_draws(
+    images: Tensor, generator: torch.Generator | None, strength: float, sigma: float
+) -> Tensor:
+    """Offsets for `warp`."""
+    height, width = images.shape[-2:]
+    field = 2 * _uniform((len(images), 2, height, width), images, generator) - 1
+    across, along = (_gaussian(n, sigma, images.device) for n in (height, width))
+    return (strength * (across @ field @ along.T)).permute(0, 2, 3, 1)
+
+
+def _gaussian(size: int, sigma: float, device: torch.device) -> Tensor:
+    """Float `[size, size]`: times it, a column is smoothed, with zeros beyond its ends."""
+    place = torch.arange(size, device=device)
+    weight = torch.exp(-(((place[:, None] - place) / sigma) ** 2) / 2)
+    reach = int(4 * sigma + 0.5)  # where scipy cuts the Gaussian off
+    everywhere = torch.arange(-reach, reach + 1, device=device)
+    weight = weight.where((place[:, None] - place).abs() <= reach, 0)
+    return weight / torch.exp(-((everywhere / sigma) ** 2) / 2).sum()
+
+
+def distort(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """`affine` and `elastic` at once, in their usual strengths.
+
+    Their moves are added before the one interpolation: each interpolation blurs a little.
+
+    Args:
+        images, generator: see above.
+    """
+    offsets = _affine_draws(images, generator, (10.0, 2.0, 0.1, 10.0))
+    return warp(images, offsets + _elastic_draws(images, generator, 12.0, 4.0))
+
+
+def erase(
+    images: Tensor,
+    generator: torch.Generator | None = None,
+    *,
+    smallest: int = 4,
+    largest: int = 12,
+) -> Tensor:
+    """Paint a box over each image, in a grey of its own.
+
+    Height, width and grey are drawn evenly, and so is the place; a box lies wholly inside.
+    Source: Z. Zhong et al., "Random erasing data augmentation", AAAI 2020.
+
+    Args:
+        images, generator: see above.
+        smallest, largest: of the box's height and width, in pixels.
+    """
+    height, width = images.shape[-2:]
+    tall, wide, top, left, grey = _uniform((5, len(images), 1, 1, 1), images, generator)
+    tall, wide = (smallest + _whole(draw, largest - smallest + 1) for draw in (tall, wide))
+    below = torch.arange(height, device=images.device).view(-1, 1) - _whole(top, height - tall + 1)
+    beside = torch.arange(width, device=images.device) - _whole(left, width - wide + 1)
+    inside = (below >= 0) & (below < tall) & (beside >= 0) & (beside < wide)
+    return torch.where(inside, _like(grey, images), images)
+
+
+def noise(
+    images: Tensor, generator: torch.Generator | None = None, *, strength: float = 0.7
+) -> Tensor:
+    """Add Gaussian noise to each pixel, and clamp to black and white.
+
+    Args:
+        images, generator: see above.
+        strength: the most that an image's standard deviation can be, on the scale of 0 to 1;
+            every value from 0 on is equally likely.
+    """
+    sigma = strength * _uniform((len(images), 1, 1, 1), images, generator)
+    device = images.device if generator is None else generator.device
+    draws = torch.randn(images.shape, generator=generator, device=device).to(images.device)
+    return _like((_floats(images) + sigma * draws).clamp(0, 1), images)
+
+
+def warp(images: Tensor, offsets: Tensor) -> Tensor:
+    """Give each pixel the value found `offsets` away from it, bilinear; outside lies 0.
+
+    Args:
+        images: see above.
+        offsets: float `[N, H, W, 2]`, in pixels to the right and down.
+    """
+    height, width = images.shape[-2:]
+    size = torch.tensor([width, height], device=images.device)
+    y = torch.arange(height, device=images.device)
+    x = torch.arange(width, device=images.device)
+    place = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1) + offsets
+    grid = (2 * place + 1) / size - 1  # -1 and 1 are the outer edges of the image
+    pixels = _floats(images)
+    return _like(F.grid_sample(pixels, grid.to(pixels.dtype), align_corners=False), images)
+
+
+def _uniform(shape: tuple[int, ...], images: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Draws from 0 to 1, on the images' device."""
+    device = images.device if generator is None else generator.device
+    return torch.rand(shape, generator=generator, device=device).to(images.device)
+
+
+def _whole(draws: Tensor, count: int | Tensor) -> Tensor:
+    """Draws from 0 to 1 as whole numbers from 0 to `count` - 1, all equally likely."""
+    return torch.minimum((draws * count).floor(), torch.as_tensor(count) - 1)
+
+
+def _floats(images: Tensor) -> Tensor:
+    """The images as floats in [0, 1], float32 at least: coarser ones cannot name a place."""
+    if images.dtype == torch.uint8:
+        return images.float() / 255
+    return images.to(torch.promote_types(images.dtype, torch.float32))
+
+
+def _like(values: Tensor, images: Tensor) -> Tensor:
+    """Floats in [0, 1] as what `images` are."""
+    if images.dtype == torch.uint8:
+        return (values * 255).round().to(torch.uint8)
+    return values.to(images.dtype)
+
+
+# By the name that a Recipe knows them by.
+AUGMENTATIONS: dict[str, Callable[..., Tensor]] = {
+    "shift": shift,
+    "affine": affine,
+    "elastic": elastic,
+    "distort": distort,
+    "erase": erase,
+    "noise": noise,
+}
+
+
+def augment(images: Tensor, names: str, generator: torch.Generator | None = None) -> Tensor:
+    """Apply one augmentation after another.
+
+    Args:
+        images: see above.
+        names: of `AUGMENTATIONS`, joined by a plus, such as `affine+noise`; or `none`.
+
+    Raises:
+        KeyError: there is no such augmentation.
+    """
+    if names == "none":
+        return images
+    for name in names.split("+"):
+        images = AUGMENTATIONS[name](images, generator)
+    return images

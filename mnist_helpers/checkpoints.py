@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from mnist_helpers.models import BUILDERS, count_parameters
+from mnist_helpers.models import BUILDERS, count_parameters, named_model
 from mnist_helpers.storage import (
     CheckpointError,
     damage_named,
@@ -165,12 +165,13 @@ def load_run(run_dir: str | Path, model: nn.Module | None = None) -> tuple[nn.Mo
     else:
         raise CheckpointError(f"no run in {folder}: it has neither {RUN} nor {CHECKPOINT}")
     if model is None:
-        if str(run.model) not in BUILDERS:
+        try:
+            model = named_model(str(run.model))
+        except (KeyError, ValueError) as error:
             raise CheckpointError(
                 f"{folder} holds a {run.model}, which is none of {', '.join(BUILDERS)}: "
                 "pass a fresh one as model="
-            )
-        model = BUILDERS[run.model]()
+            ) from error
     load_weights(model, weights, str(folder))
     # The layout of `fit`: another one adds up in another order, to other last digits.
     model = model.to(memory_format=torch.channels_last)

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, PercentFormatter
 from torch import Tensor
 
-from mnist_helpers.claims import within
+from mnist_helpers.claims import mean_interval, within
 from mnist_helpers.evaluation import Report, calibration, expected_calibration_error
 from mnist_helpers.history import History
 from mnist_helpers.recipes import Recipe, learning_rate_at
@@ -405,3 +405,108 @@ def time_shares(parts: dict[str, dict[str, float]]) -> Figure:
     ax.grid(alpha=0.3, axis="x")
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
+
+
+def changes(study: "pd.DataFrame") -> Figure:
+    """Test accuracy and the gap between training and validation, a row for each change.
+
+    A circle is a run, a bar the mean with its 95 % interval. `study` has the rows of `read_study`;
+    the first model is what the others are compared with.
+    """
+    groups = dict(list(study.groupby("model", sort=False)))
+    figure = Figure(figsize=(9.5, 0.33 * len(groups) + 1.2), layout="constrained")
+    columns = figure.subplots(1, 2, sharey=True)
+    titles = ("test accuracy", "training less validation accuracy, in points")
+    for ax, title in zip(columns, titles, strict=True):
+        for place, runs in enumerate(groups.values()):
+            values = runs["test_accuracy"]
+            if ax is columns[1]:
+                last = [runs[f"{part}_accuracy"].str[-1] for part in ("train", "validation")]
+                values = 100 * (last[0] - last[1])
+            low, high = mean_interval(list(values))
+            if place == 0:
+                ax.axvspan(low, high, color=GREY, alpha=0.25, lw=0)
+            ax.plot(values, np.full(len(values), place), "o", color=BLUE, mfc="none", ms=5)
+            ax.errorbar(
+                values.mean(), place, xerr=values.mean() - low, fmt="|", ms=13,
+                color=BLACK, capsize=3,
+            )  # fmt: skip
+        ax.set(xlabel=title, yticks=range(len(groups)))
+        ax.grid(alpha=0.3, axis="x")
+    columns[0].set_yticklabels(groups)
+    columns[0].xaxis.set_major_formatter(PercentFormatter(1, decimals=1))
+    columns[1].axvline(0, color=BLACK, lw=0.8)
+    columns[0].invert_yaxis()
+    figure.suptitle("One change at a time")
+    return figure
+
+
+def error_by_size(runs: "pd.DataFrame") -> Figure:
+    """Test error against the number of training digits, a line for each change, both logarithmic.
+
+    `runs` has a row a run with the columns `change`, `size` and `error` (a fraction).
+    """
+    marks = "os^vD*Px<>"
+    figure = Figure(figsize=(8, 4.2), layout="constrained")
+    ax = figure.subplots()
+    names = list(runs["change"].unique())
+    for number, name in enumerate(names):
+        groups = runs[runs["change"] == name].groupby("size")["error"]
+        means = groups.mean()
+        half = means - groups.apply(lambda values: mean_interval(list(values))[0])
+        colour, style = LOOKS[number % len(LOOKS)]
+        nudged = means.index * 1.05 ** (number - len(names) / 2)
+        ax.errorbar(
+            nudged, means, yerr=half, fmt=marks[number] + style, color=colour, capsize=3,
+            mfc="white" if number >= len(LOOKS) else colour, label=name,
+        )  # fmt: skip
+    ax.set(xscale="log", yscale="log", xlabel="training digits", ylabel="test error")
+    ax.set_title("What helps with few digits: mean over seeds, 95 % interval")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.yaxis.set_minor_formatter("")
+    ax.grid(alpha=0.3)
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def errors_by_corruption(tables: "dict[str, pd.DataFrame]") -> Figure:
+    """Error for each corruption, with 95 % intervals: a mark for each model, at most four.
+
+    `tables` gives for each model's name a table with the columns `corruption`, `error`, `low` and
+    `high` (fractions), as `corruption_errors` returns.
+    """
+    first = next(iter(tables.values()))
+    figure = Figure(figsize=(8, 0.3 * len(first) + 1.2), layout="constrained")
+    ax = figure.subplots()
+    places = np.arange(len(first))
+    for number, (name, table) in enumerate(tables.items()):
+        ends = [table["error"] - table["low"], table["high"] - table["error"]]
+        ax.errorbar(
+            table["error"], places, xerr=ends, fmt="osv^"[number], capsize=3, label=name,
+            color=LOOKS[number][0],
+        )  # fmt: skip
+    ax.set(yticks=places, xlabel="error", title="Error for each corruption, 95 % interval")
+    ax.set_yticklabels(first["corruption"])
+    ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.set_xlim(0, None)
+    ax.invert_yaxis()
+    ax.grid(alpha=0.3)
+    ax.legend()
+    return figure
+
+
+def accuracy_against(
+    curves: dict[str, dict[float, float]], xlabel: str, title: str = "", ax: Axes | None = None
+) -> Axes:
+    """Accuracy (fractions) against a strength, a line for each name, at most four."""
+    if ax is None:
+        ax = Figure(figsize=(5.5, 3.6), layout="constrained").subplots()
+    for (name, curve), (colour, style), mark in zip(curves.items(), LOOKS, "osv^", strict=False):
+        ax.plot(list(curve), list(curve.values()), mark + style, color=colour, label=name)
+    ax.set(xlabel=xlabel, ylabel="accuracy", title=title, ylim=(-0.02, 1.02))
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.grid(alpha=0.3)
+    if len(curves) > 1:
+        ax.legend()
+    return ax

@@ -31,7 +31,8 @@ class Recipe:
         momentum: of `sgd` and `muon`, 0 to below 1; the others have their own.
         schedule: `none`; `step` (times `gamma` every `step_size` epochs); `cosine` (to 0);
             `one_cycle` (up over the first 30 % of the steps, down over the rest).
-        augmentation: `none`, or `shift`: each image is moved by up to a pixel to any side.
+        augmentation: `none`, or names of `AUGMENTATIONS` joined by a plus: each batch is changed by
+            one after the other, `affine+noise` for example.
         epoch_size: how many images an epoch draws; None, or more than there are: all of them.
         label_smoothing: share of each label spread over all classes, 0 to below 1.
         patience: stop when so many epochs in a row brought no better validation; None: never.
@@ -65,7 +66,6 @@ class Recipe:
         for name, choices in (
             ("optimizer", OPTIMIZERS),
             ("schedule", SCHEDULES),
-            ("augmentation", AUGMENTATIONS),
             ("keep", ("best", "last")),
             ("precision", PRECISIONS),
         ):
@@ -73,6 +73,12 @@ class Recipe:
                 raise RecipeError(
                     f"unknown {name} {getattr(self, name)!r}: choose one of {', '.join(choices)}"
                 )
+        unknown = set(str(self.augmentation).split("+")) - set(AUGMENTATIONS)
+        if unknown and self.augmentation != "none":
+            raise RecipeError(
+                f"unknown augmentation {self.augmentation!r}: choose none, or of "
+                f"{', '.join(AUGMENTATIONS)}; join several by +"
+            )
         for name in ("epochs", "batch_size", "step_size"):
             _require(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("learning_rate", "gamma"):

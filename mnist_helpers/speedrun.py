@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mnist_helpers.augmentation import shift
+from mnist_helpers.augmentation import augment
 from mnist_helpers.data import DigitSet
 from mnist_helpers.evaluation import predict_logits
 from mnist_helpers.memory import keep_freed_memory
@@ -164,8 +164,7 @@ class SpeedRun:
                 batches = train.batches(recipe.batch_size, order, size)
                 for index, (batch, labels) in enumerate(batches):
                     self._set_rate(learning_rate_at(recipe, epoch * steps + index, steps))
-                    batch = shift(batch) if recipe.augmentation == "shift" else batch
-                    loss = self._step(batch, labels)
+                    loss = self._step(augment(batch, recipe.augmentation), labels)
         self.model.eval()
         at_a_time = 10_000 if self.device.type == "cuda" else 1_000  # each wait for a GPU costs
         predictions = predict_logits(self.model, images, at_a_time).argmax(dim=1)

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 # The five published models with five seeds each, measured by the command in 06.
 PUBLISHED_CSV = Path(__file__).with_name("published.csv")
+# What benchmarks/regularisation.py measured, for 07.
+REGULARISATION_CSV = Path(__file__).with_name("regularisation.csv")
+# What benchmarks/robustness.py measured, for 08.
+ROBUSTNESS_CSV = Path(__file__).with_name("robustness.csv")
 COLUMNS = (
     *("model", "seed", "source", "parameters", "multiply_adds", "epochs"),
     *("test_accuracy", "test_f1_macro", "test_f1_weighted", "test_loss", "test_size"),

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mnist_helpers.augmentation import shift
+from mnist_helpers.augmentation import augment
 from mnist_helpers.checkpoints import CHECKPOINT, describe_run, load_state, model_name, save_state
 from mnist_helpers.data import DigitSet
 from mnist_helpers.evaluation import loss_and_accuracy
@@ -205,8 +205,7 @@ class _Run:
         """One step down the gradient; logits and cross-entropy are those before it."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate_at(self.recipe, step, self.steps_per_epoch)
-        if self.recipe.augmentation == "shift":
-            images = shift(images)
+        images = augment(images, self.recipe.augmentation)
         logits, loss = forward_and_loss(
             self.model, images, labels, self.recipe.label_smoothing, self.history.precision
         )

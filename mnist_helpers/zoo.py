@@ -2,7 +2,8 @@
 
 The first five are published systems, each known by its README. What a README leaves open is taken
 from the project's own code, or as is usual, or was decided on validation: see
-benchmarks/README.md. The last two are made for speed (10_speed.ipynb).
+benchmarks/README.md. The others are ours: for speed (10_speed.ipynb), for accuracy
+and for smallness (07_regularisation.ipynb), and for corrupted digits (08_robustness.ipynb).
 """
 
 import math
@@ -120,6 +121,48 @@ ZOO = {
     "fast_994": ZooEntry(
         speedrun.fast_994, speedrun.FAST_994, source="made for speed, tuned on validation digits"
     ),
+    "record": ZooEntry(
+        models.record,
+        Recipe(
+            epochs=12,
+            batch_size=256,
+            optimizer="muon",
+            learning_rate=0.04,
+            momentum=0.7,
+            schedule="one_cycle",
+            augmentation="distort",
+            label_smoothing=0.1,
+            keep="last",
+        ),
+        source="made for accuracy, tuned on validation digits",
+    ),
+    "tiny": ZooEntry(
+        models.tiny,
+        Recipe(
+            epochs=15,
+            batch_size=96,
+            optimizer="muon",
+            learning_rate=0.03,
+            momentum=0.7,
+            schedule="one_cycle",
+            augmentation="shift",
+            label_smoothing=0.03,
+            keep="last",
+        ),
+        source="made to be small, tuned on validation digits",
+    ),
+    "robust": ZooEntry(
+        models.two_conv,
+        Recipe(
+            epochs=12,
+            batch_size=128,
+            learning_rate=0.003,
+            schedule="one_cycle",
+            augmentation="affine+erase+noise",
+            keep="last",
+        ),
+        source="two_conv, made robust, tuned on validation digits",
+    ),
 }
 
 
@@ -136,7 +179,7 @@ def load_or_train(name: str, digits: Mnist, run_dir: str | Path) -> nn.Module:
     if (Path(run_dir) / RUN).is_file():
         model, run = load_run(run_dir)
         recipe = {**asdict(Recipe()), **(run.recipe or {})}  # an older run lacks newer fields
-        if run.finished and run.model == name and recipe == asdict(entry.recipe):
+        if run.finished and run.model == entry.build().name and recipe == asdict(entry.recipe):
             return model
     print(f"No model of this recipe in {run_dir} yet: training one first.")
     train, validation = digits.train.split(1 / 12, seed=0)

@@ -1,6 +1,7 @@
 """checkpoints.py and storage.py: runs in a folder, whole, harmless and checked."""
 
 import dataclasses
+import functools
 import json
 import pickle
 import re
@@ -177,6 +178,75 @@ def test_a_model_without_a_name_is_saved_under_its_class(run, tmp_path):
     assert mh.load_run(tmp_path, model)[1].model == "DigitClassifier"
 
 
+# Models with options
+
+OPTIONS = {
+    "two_conv+batch_norm": {"batch_norm": True},
+    "two_conv+dropout": {"dropout": True},
+    "two_conv+batch_norm+dropout": {"batch_norm": True, "dropout": True},
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_model_with_options_comes_back_bit_for_bit(name, make_digits, tmp_path):
+    train, test = make_digits(50, seed=1), make_digits(30, seed=2)
+    model = mh.ZOO["two_conv"].build(seed=3, **OPTIONS[name])
+    history = mh.fit(model, train, test, RECIPE, device="cpu", verbose=False)
+    mh.save_run(tmp_path, model, RECIPE, mh.evaluate(model, test), history)
+    loaded, saved = mh.load_run(tmp_path)
+    assert loaded.name == saved.model == saved.metrics["model"] == name
+    assert saved.parameters == 225_034 + 192 * ("batch_norm" in name)
+    assert [str(layer) for layer in loaded] == [str(layer) for layer in model]
+    assert not any(module.training for module in loaded.modules())
+    for key, value in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[key], value)
+    assert torch.equal(mh.predict(loaded, test.images), mh.predict(model, test.images))
+
+
+def test_a_stopped_run_of_a_model_with_options_comes_back_too(make_digits, tmp_path):
+    """Killed after its training, it would leave its checkpoint only."""
+    train, test = make_digits(50, seed=1), make_digits(30, seed=2)
+    model = mh.ZOO["lenet"].build(batch_norm=True, dropout=True)
+    mh.fit(model, train, test, RECIPE, device="cpu", verbose=False, run_dir=tmp_path)
+    loaded, saved = mh.load_run(tmp_path)
+    assert (loaded.name, saved.finished) == ("lenet+batch_norm+dropout", False)
+    assert torch.equal(mh.predict(loaded, test.images), mh.predict(model, test.images))
+
+
+def rename(folder, model):
+    """Let `run.json` name another model."""
+    values = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**values, "model": model}))
+
+
+def test_weights_without_batch_norm_do_not_fit_a_model_with_it(folder):
+    rename(folder, "two_conv_dropout+batch_norm")
+    with pytest.raises(mh.CheckpointError, match="does not fit this model"):
+        mh.load_run(folder)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "two_conv+flips",
+        "two_conv_dropout+dropout",
+        "fast_99+batch_norm",
+        "nothing+dropout",
+        "two_conv+",
+        "+dropout",
+        "+",
+        "",
+    ],
+)
+def test_options_that_a_model_cannot_have_are_refused_in_one_line(folder, name):
+    rename(folder, name)
+    with pytest.raises(mh.CheckpointError) as caught:
+        mh.load_run(folder)
+    [line] = str(caught.value).splitlines()
+    assert line.startswith(f"{folder} holds a {name}, which is none of lenet, two_conv, ")
+    assert line.endswith("pass a fresh one as model=")
+
+
 # Load, or train first
 
 
@@ -205,6 +275,22 @@ def test_a_model_is_trained_once_and_then_loaded(quick_zoo, mnist, tmp_path, cap
     assert not second.training
     for name, weight in first.state_dict().items():
         assert torch.equal(second.state_dict()[name].cpu(), weight.cpu())
+
+
+def test_an_entry_may_have_another_name_than_its_model(
+    quick_zoo, mnist, tmp_path, monkeypatch, capsys
+):
+    entry = mh.ZOO["two_conv"]
+    build = functools.partial(entry.build, dropout=True)
+    monkeypatch.setitem(mh.ZOO, "other", dataclasses.replace(entry, build=build))
+    first = mh.load_or_train("other", mnist, tmp_path)
+    assert first.name == "two_conv+dropout"
+    assert "training one first" in capsys.readouterr().out
+    second = mh.load_or_train("other", mnist, tmp_path)
+    assert capsys.readouterr().out == ""
+    assert torch.equal(second[-1].weight.cpu(), first[-1].weight.cpu())
+    mh.load_or_train("two_conv", mnist, tmp_path)
+    assert "training one first" in capsys.readouterr().out
 
 
 def test_it_trains_as_notebook_3_does(quick_zoo, mnist, tmp_path):
@@ -352,8 +438,7 @@ def test_a_broken_json_file_is_refused_by_name(folder, name, content):
 
 @pytest.mark.parametrize("model", ["resnet", 5, None, []])
 def test_a_run_of_no_model_of_ours_is_refused(folder, model):
-    values = json.loads((folder / "run.json").read_text())
-    (folder / "run.json").write_text(json.dumps({**values, "model": model}))
+    rename(folder, model)
     with pytest.raises(mh.CheckpointError):
         mh.load_run(folder)
 

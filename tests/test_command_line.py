@@ -747,3 +747,52 @@ def test_notebooks_need_a_folder_that_can_be_written(places, tmp_path):
     write_notebook(folder / "01_one.ipynb", "1")
     out = below_a_file(tmp_path)
     assert_one_line(call("notebooks", "--folder", folder, "--out", out), "cannot write")
+
+
+@pytest.fixture
+def mnist_c(tmp_path):
+    """A folder in the form of the published MNIST-C, of 30 blank digits each."""
+    for name in mh.CORRUPTIONS:
+        folder = tmp_path / "mnist_c" / name
+        folder.mkdir(parents=True)
+        np.save(folder / "test_images.npy", np.zeros((30, 28, 28, 1), np.uint8))
+        np.save(folder / "test_labels.npy", np.arange(30) % 10)
+    return tmp_path / "mnist_c"
+
+
+def corruption_rows(printed):
+    """The table that `evaluate --corrupted` adds: name, error in percent."""
+    lines = printed.split("corruption ", 1)[1].splitlines()[1:]
+    return {line.split()[0]: float(line.split()[1].rstrip("%")) for line in lines}
+
+
+def test_evaluate_corrupted_adds_a_row_for_each_corruption_and_their_mean(trained):
+    out, printed = trained
+    report = done("evaluate", out, "--source", "sample", "--device", "cpu", "--corrupted")
+    assert report.split("\n\n")[0] in printed
+    rows = corruption_rows(report)
+    assert list(rows) == [*mh.CORRUPTIONS, "mean"]
+    model, _ = mh.load_run(out)
+    test = mh.load_mnist(source="sample").test
+    for name in ("stripe", "fog"):
+        accuracy = mh.evaluate(model, mh.corrupted(test, name)).accuracy
+        assert rows[name] == pytest.approx(100 * (1 - accuracy), abs=0.006)
+    mean = np.mean([rows[name] for name in mh.CORRUPTIONS])
+    assert rows["mean"] == pytest.approx(mean, abs=0.01)
+
+
+def test_evaluate_takes_the_published_corruptions_from_a_folder(trained, mnist_c):
+    words = ["evaluate", trained[0], "--source", "sample", "--corrupted", "--mnist-c", mnist_c]
+    rows = corruption_rows(done(*words))
+    assert set(rows.values()) == {90.0}  # blank images get one answer, right for 3 of 30
+
+
+def test_a_folder_that_is_not_mnist_c_is_named(trained, mnist_c):
+    (mnist_c / "fog" / "test_labels.npy").unlink()
+    words = ["evaluate", trained[0], "--source", "sample", "--corrupted", "--mnist-c", mnist_c]
+    assert_one_line(call(*words), "fog/test_labels.npy", "mnist_c.zip")
+
+
+def test_the_published_corruptions_need_the_other_option(trained, mnist_c):
+    words = ["evaluate", trained[0], "--source", "sample", "--mnist-c", mnist_c]
+    assert_one_line(call(*words), "--corrupted")

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import mnist_helpers as mh
-from mnist_helpers.models import evaluating
+from mnist_helpers.models import evaluating, named_model
 
 every_model = pytest.mark.parametrize("name", list(mh.ZOO))
 
@@ -52,6 +52,26 @@ PARAMETERS = {
         (25 + 2) * 16 + (16 * 9 + 2) * 64 + (1024 + 2) * 128 + (128 + 1) * 10,
         142_394,
     ),
+    "record": (
+        (9 + 2) * 16
+        + (16 * 9 + 2) * 32
+        + (32 * 9 + 2) * 64
+        + (64 * 9 + 2) * (64 + 128)
+        + (128 * 9 + 2) * 128
+        + (2048 + 1) * 10,
+        302_586,
+    ),
+    "tiny": (
+        (9 + 2) * 9
+        + (9 * 9 + 2) * 11
+        + (11 * 9 + 2) * 12
+        + (12 * 9 + 2) * 14
+        + (14 * 9 + 2) * 14
+        + (16 + 2) * 14
+        + (14 + 1) * 10,
+        5_958,
+    ),
+    "robust": (TWO_CONV, 225_034),
 }
 TWO_CONV_MULTIPLY_ADDS = 32 * 9 * 26**2 + 64 * 32 * 9 * 11**2 + 1600 * 128 + 128 * 10
 MULTIPLY_ADDS = {
@@ -66,6 +86,20 @@ MULTIPLY_ADDS = {
     + 256 * 10,
     "fast_99": 16 * 25 * 10**2 + 32 * 16 * 9 * 8**2 + 512 * 128 + 128 * 10,
     "fast_994": 16 * 25 * 10**2 + 64 * 16 * 9 * 8**2 + 1024 * 128 + 128 * 10,
+    "record": 16 * 9 * 26**2
+    + 32 * 16 * 9 * 24**2
+    + 64 * (32 + 64) * 9 * 12**2
+    + 128 * 64 * 9 * 6**2
+    + 128 * 128 * 9 * 4**2
+    + 2048 * 10,
+    "tiny": 9 * 9 * 26**2
+    + 11 * 9 * 9 * 24**2
+    + 12 * 11 * 9 * 10**2
+    + 14 * 12 * 9 * 8**2
+    + 14 * 14 * 9 * 4**2
+    + 14 * 16
+    + 14 * 10,
+    "robust": TWO_CONV_MULTIPLY_ADDS,
 }
 
 
@@ -84,6 +118,8 @@ def test_the_shapes_in_the_docstring_are_true(name):
         if isinstance(layer, mh.Crop):
             assert walk == ["1x28x28"]
             walk = [f"{'x'.join(str(size) for size in values.shape[1:])} (cropped)"]
+        if values.shape[2:] == (1, 1):
+            continue  # told when it is flat
         if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.Flatten | nn.Linear):
             shape = "x".join(str(size) for size in values.shape[1:])
             walk.append(f"pool {shape}" if isinstance(layer, nn.MaxPool2d) else shape)
@@ -265,18 +301,203 @@ def test_every_weight_gets_a_gradient(name, make_digits):
     assert all(weight.grad is not None and weight.grad.any() for weight in model.parameters())
 
 
-@pytest.mark.parametrize("name", ["two_conv_dropout", "vgg", "three_conv"])
-def test_dropout_acts_only_in_training(name, make_digits):
+@pytest.mark.parametrize(
+    ("name", "share"),
+    [("two_conv_dropout", 0.5), ("vgg", 0.5), ("three_conv", 0.5), ("record", 0.3)],
+)
+def test_dropout_acts_only_in_training(name, share, make_digits):
     model, images = mh.ZOO[name].build(), make_digits(5).images
-    assert [layer.p for layer in model if isinstance(layer, nn.Dropout)] == [0.5]
+    assert [layer.p for layer in model if isinstance(layer, nn.Dropout)] == [share]
     assert not torch.equal(model.train()(images), model(images))
     assert torch.equal(model.eval()(images), model(images))
 
 
-@pytest.mark.parametrize("name", ["lenet", "two_conv", "fast_99", "fast_994"])
+@pytest.mark.parametrize("name", ["lenet", "two_conv", "fast_99", "fast_994", "tiny"])
 def test_the_networks_without_dropout_draw_nothing(name, make_digits):
     model, images = mh.ZOO[name].build().train(), make_digits(5).images
     assert torch.equal(model(images), model(images))
+
+
+# Options
+
+CHANNELS = {
+    "lenet": [6, 16],
+    "two_conv": [32, 64],
+    "two_conv_dropout": [32, 64],
+    "vgg": [32, 32, 64, 64],
+    "three_conv": [32, 64, 128],
+}
+WITHOUT_DROPOUT = ["lenet", "two_conv"]
+BOTH = {"batch_norm": True, "dropout": True}
+every_published = pytest.mark.parametrize("name", CHANNELS)
+
+
+def printed(model):
+    return [str(layer) for layer in model]
+
+
+def assert_equal_layers(first, second):
+    """The same kinds of layers with the same values, in the same order; but for the options."""
+    kept = [
+        [layer for layer in model if not isinstance(layer, nn.BatchNorm2d | nn.Dropout)]
+        for model in (first, second)
+    ]
+    for one, other in zip(*kept, strict=True):
+        assert str(one) == str(other)
+        for mine, theirs in zip(
+            one.state_dict().values(), other.state_dict().values(), strict=True
+        ):
+            assert torch.equal(mine, theirs)
+
+
+@every_published
+def test_batch_norm_follows_each_convolution_and_nothing_else_differs(name):
+    plain, layers = mh.ZOO[name].build(), list(mh.ZOO[name].build(batch_norm=True))
+    places = [at for at, layer in enumerate(layers) if isinstance(layer, nn.BatchNorm2d)]
+    assert all(isinstance(layers[at - 1], nn.Conv2d) for at in places)
+    expected = [str(nn.BatchNorm2d(channels)) for channels in CHANNELS[name]]
+    assert [str(layers[at]) for at in places] == expected
+    rest = [str(layer) for at, layer in enumerate(layers) if at not in places]
+    assert rest == printed(plain)
+
+
+@pytest.mark.parametrize("name", [*WITHOUT_DROPOUT, "fast_99", "fast_994", "tiny"])
+def test_dropout_of_a_half_comes_before_the_last_layer_and_nothing_else_differs(name):
+    layers = printed(mh.ZOO[name].build(dropout=True))
+    assert layers.pop(-2) == str(nn.Dropout(0.5))
+    assert layers == printed(mh.ZOO[name].build())
+
+
+def test_two_conv_with_dropout_is_the_network_of_the_notebooks_but_for_the_scaling():
+    made, published = mh.ZOO["two_conv"].build(3, dropout=True), mh.ZOO["two_conv_dropout"].build(3)
+    assert printed(made)[1:] == printed(published)[1:]
+    assert_equal_layers(made[1:], published[1:])
+
+
+@every_published
+@pytest.mark.parametrize("seed", [0, 5])
+def test_options_leave_the_initial_weights(name, seed):
+    plain = mh.ZOO[name].build(seed=seed)
+    assert_equal_layers(mh.ZOO[name].build(seed=seed, batch_norm=True), plain)
+    if name in WITHOUT_DROPOUT:
+        assert_equal_layers(mh.ZOO[name].build(seed=seed, dropout=True), plain)
+        assert_equal_layers(mh.ZOO[name].build(seed=seed, **BOTH), plain)
+
+
+@every_published
+def test_options_that_are_off_change_nothing(name):
+    plain = mh.ZOO[name].build(seed=5)
+    off = mh.ZOO[name].build(seed=5, batch_norm=False, dropout=False)
+    assert (printed(off), off.name) == (printed(plain), name)
+    assert_equal_layers(off, plain)
+
+
+def test_building_with_options_leaves_the_random_state():
+    before = torch.get_rng_state()
+    mh.ZOO["two_conv"].build(seed=5, **BOTH)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "kind"),
+    [
+        ("two_conv_dropout", "dropout", "Dropout"),
+        ("vgg", "dropout", "Dropout"),
+        ("three_conv", "dropout", "Dropout"),
+        ("record", "dropout", "Dropout"),
+        ("fast_99", "batch_norm", "BatchNorm2d"),
+        ("fast_994", "batch_norm", "BatchNorm2d"),
+        ("record", "batch_norm", "BatchNorm2d"),
+        ("tiny", "batch_norm", "BatchNorm2d"),
+    ],
+)
+def test_an_option_that_the_network_has_anyway_is_refused(name, option, kind):
+    with pytest.raises(ValueError, match=f"^this network has {kind} anyway$"):
+        mh.ZOO[name].build(**{option: True})
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("lenet", 60_118),
+        ("two_conv", 225_226),
+        ("two_conv_dropout", 225_226),
+        ("vgg", 1_676_650),
+        ("three_conv", 390_858),
+    ],
+)
+def test_batch_norm_adds_two_parameters_a_channel_and_dropout_none(name, parameters):
+    by_hand = PARAMETERS[name][0] + 2 * sum(CHANNELS[name])
+    assert mh.count_parameters(mh.ZOO[name].build(batch_norm=True)) == by_hand == parameters
+    if name in WITHOUT_DROPOUT:
+        assert mh.count_parameters(mh.ZOO[name].build(dropout=True)) == PARAMETERS[name][0]
+        assert mh.count_parameters(mh.ZOO[name].build(**BOTH)) == by_hand
+
+
+@every_published
+def test_batch_norm_acts_on_every_channel_and_only_in_training_by_the_batch(name, make_digits):
+    model, images = mh.ZOO[name].build(batch_norm=True).train(), make_digits(20).images
+    seen = []
+    for layer in model:
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.register_forward_hook(lambda layer, inputs, output: seen.append(output.detach()))
+    model(images)
+    for values, channels in zip(seen, CHANNELS[name], strict=True):
+        assert values.shape[1] == channels
+        assert values.mean(dim=(0, 2, 3)).abs().max() < 1e-4
+        torch.testing.assert_close(
+            values.var(dim=(0, 2, 3)), torch.ones(channels), rtol=0, atol=0.05
+        )
+    model.eval()
+    torch.testing.assert_close(model(images)[:3], model(images[:3]), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{"dropout": True}, BOTH])
+@pytest.mark.parametrize("name", WITHOUT_DROPOUT)
+def test_dropout_as_an_option_acts_only_in_training(name, options, make_digits):
+    model, images = mh.ZOO[name].build(**options), make_digits(5).images
+    assert not torch.equal(model.train()(images), model(images))
+    assert torch.equal(model.eval()(images), model(images))
+
+
+NAMES = {
+    "two_conv": {},
+    "two_conv+batch_norm": {"batch_norm": True},
+    "two_conv+dropout": {"dropout": True},
+    "two_conv+batch_norm+dropout": BOTH,
+    "vgg+batch_norm": {"batch_norm": True},
+    "fast_99+dropout": {"dropout": True},
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_tells_the_options_and_builds_the_model_again(name):
+    model = mh.ZOO[name.split("+")[0]].build(**NAMES[name])
+    assert model.name == name
+    again = named_model(name)
+    assert again.name == name
+    assert printed(again) == printed(model)
+    for key, value in model.state_dict().items():
+        assert torch.equal(again.state_dict()[key], value)
+
+
+def test_the_order_of_the_options_in_a_name_does_not_matter():
+    assert named_model("lenet+dropout+batch_norm").name == "lenet+batch_norm+dropout"
+
+
+@every_model
+def test_every_network_can_be_had_by_its_name(name):
+    model = mh.ZOO[name].build()
+    assert printed(named_model(model.name)) == printed(model)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["nothing", "nothing+dropout", "two_conv+flips", "two_conv+", "+dropout", "", "two_conv+seed"],
+)
+def test_a_model_of_no_such_name_is_a_key_error(name):
+    with pytest.raises(KeyError):
+        named_model(name)
 
 
 # The zoo
@@ -312,9 +533,9 @@ CLAIMS = {
 }
 
 
-def test_the_zoo_has_the_five_published_models_in_order_and_then_the_fast_ones():
+def test_the_zoo_has_the_five_published_models_in_order_and_then_our_own():
     assert list(mh.PUBLISHED) == ["lenet", "two_conv", "two_conv_dropout", "vgg", "three_conv"]
-    assert list(mh.ZOO) == [*mh.PUBLISHED, "fast_99", "fast_994"]
+    assert list(mh.ZOO) == [*mh.PUBLISHED, "fast_99", "fast_994", "record", "tiny", "robust"]
     assert all(mh.ZOO[name] is entry for name, entry in mh.PUBLISHED.items())
 
 
@@ -336,7 +557,7 @@ def test_the_input_is_scaled_as_published_where_that_is_stated(name, scaling):
 @every_model
 def test_a_zoo_entry_is_complete(name):
     entry = mh.ZOO[name]
-    assert entry.build().name == name
+    assert entry.build().name == ("two_conv" if name == "robust" else name)
     assert isinstance(entry.recipe, mh.Recipe)
     assert len(entry.source.split()) > 3
     if name in mh.PUBLISHED:

@@ -28,8 +28,10 @@ RANKS = {
     "study_files": 2,
     "checkpoints": 2,
     "evaluation": 2,
+    "corruptions": 3,
     "training": 3,
     "speedrun": 4,
+    "adversarial": 4,
     "zoo": 5,
     "claims": 6,
     "study": 6,
@@ -41,7 +43,7 @@ RANKS = {
 }
 SLOW = (
     *("pandas", "sklearn", "scipy", "matplotlib", "seaborn"),
-    *("torchvision", "typer", "mlxtend", "PIL"),
+    *("torchvision", "typer", "mlxtend", "PIL", "skimage"),
 )
 PROGRAM = """
 import json, random, socket, sys

@@ -5,6 +5,7 @@ import warnings
 
 import matplotlib.pyplot
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from IPython.core.formatters import DisplayFormatter
@@ -283,3 +284,62 @@ def test_a_description_travels_with_the_figure():
     assert data["image/png"].startswith(b"\x89PNG")
     assert metadata["image/png"]["alt"] == "One digit: a seven."
     assert "One digit: a seven." in data["text/plain"]
+
+
+def test_changes_show_every_run_and_the_means_of_accuracy_and_gap(make_study):
+    study = make_study(["two_conv", "vgg"], 3)
+    left, right = plots.changes(study).axes
+    assert png(left.figure).startswith(b"\x89PNG")
+    assert [text.get_text() for text in left.get_yticklabels()] == ["two_conv", "vgg"]
+    for place, runs in enumerate(dict(list(study.groupby("model", sort=False))).values()):
+        gap = 100 * (runs["train_accuracy"].str[-1] - runs["validation_accuracy"].str[-1])
+        for ax, values in ((left, runs["test_accuracy"]), (right, gap)):
+            circles = [line for line in ax.lines if list(line.get_ydata()) == [place] * 3]
+            np.testing.assert_allclose(circles[0].get_xdata(), values)
+            [bar] = ax.collections[place].get_segments()
+            np.testing.assert_allclose(bar[:, 0], mh.mean_interval(list(values)), atol=1e-9)
+
+
+def test_error_by_size_draws_a_line_for_each_change():
+    rows = [
+        {"change": change, "size": size, "error": error / size**0.5 + seed / 1_000}
+        for change, error in (("plain", 2.0), ("distort", 1.0))
+        for size in (100, 1_000)
+        for seed in range(3)
+    ]
+    [ax] = plots.error_by_size(pd.DataFrame(rows)).axes
+    assert png(ax.figure).startswith(b"\x89PNG")
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+    assert [text.get_text() for text in ax.get_legend().texts] == ["plain", "distort"]
+    line = ax.containers[0].lines[0]
+    expected = [2 / size**0.5 + 0.001 for size in (100, 1_000)]
+    np.testing.assert_allclose(np.array(line.get_ydata(), float), expected)
+
+
+def test_errors_by_corruption_stand_in_their_rows_with_their_intervals():
+    table = pd.DataFrame(
+        {
+            "corruption": ["fog", "stripe"],
+            "error": [0.5, 0.1],
+            "low": [0.4, 0.08],
+            "high": [0.6, 0.13],
+        }
+    )
+    [ax] = plots.errors_by_corruption({"one": table, "two": table}).axes
+    assert png(ax.figure).startswith(b"\x89PNG")
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["fog", "stripe"]
+    np.testing.assert_allclose(
+        [bar[:, 0] for bar in ax.collections[0].get_segments()], [[0.4, 0.6], [0.08, 0.13]]
+    )
+    assert [text.get_text() for text in ax.get_legend().texts] == ["one", "two"]
+
+
+def test_accuracy_against_draws_each_curve_and_takes_axes():
+    curves = {"one": {0.0: 0.99, 0.1: 0.5}, "two": {0.0: 0.98, 0.1: 0.7}}
+    ax = plots.accuracy_against(curves, "epsilon", "Attacks")
+    assert png(ax.figure).startswith(b"\x89PNG")
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_title()) == ("epsilon", "accuracy", "Attacks")
+    for line, (name, curve) in zip(ax.lines, curves.items(), strict=True):
+        assert line.get_label() == name
+        assert dict(zip(line.get_xdata(), line.get_ydata(), strict=True)) == curve
+    assert plots.accuracy_against({"one": curves["one"]}, "x", ax=ax) is ax

@@ -32,8 +32,16 @@ import mnist_helpers as mh
         ("gamma", 0.0, "positive"),
         ("label_smoothing", 1.0, "0 to below 1"),
         ("label_smoothing", -0.1, "0 to below 1"),
-        ("augmentation", "flip", "none, shift$"),
-        ("augmentation", None, "none, shift$"),
+        ("augmentation", "flip", "choose none, or of shift, affine, elastic, .*; join several by"),
+        ("augmentation", "none+affine", "join several by"),
+        ("augmentation", "affine+none", "join several by"),
+        ("augmentation", "affine+flip", "join several by"),
+        ("augmentation", "affine+", "join several by"),
+        ("augmentation", "+", "join several by"),
+        ("augmentation", "affine,noise", "join several by"),
+        ("augmentation", "", "join several by"),
+        ("augmentation", None, "join several by"),
+        ("augmentation", ["affine"], "join several by"),
         ("epoch_size", 0, "at least 1"),
         ("epoch_size", -256, "at least 1"),
         ("patience", 0, "at least 1"),
@@ -44,8 +52,18 @@ import mnist_helpers as mh
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name_and_range(field, value, wanted):
-    with pytest.raises(mh.RecipeError, match=rf"{field}\b.*{wanted}"):
+    with pytest.raises(mh.RecipeError, match=rf"{field}\b.*{wanted}") as caught:
         mh.Recipe(**{field: value})
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_the_choices_of_an_augmentation_are_told_in_one_line():
+    with pytest.raises(mh.RecipeError) as caught:
+        mh.Recipe(augmentation="affine+flip")
+    assert str(caught.value) == (
+        "unknown augmentation 'affine+flip': choose none, or of "
+        f"{', '.join(mh.AUGMENTATIONS)}; join several by +"
+    )
 
 
 @pytest.mark.parametrize(
@@ -55,6 +73,8 @@ def test_a_value_out_of_range_is_refused_by_name_and_range(field, value, wanted)
         {"momentum": 0.0, "weight_decay": 0.0, "label_smoothing": 0.0, "seed": 0},
         {"augmentation": "none", "epoch_size": None},
         {"augmentation": "shift", "epoch_size": 10**9, "optimizer": "muon"},
+        {"augmentation": "affine+elastic"},
+        {"augmentation": "noise+erase+elastic+affine+shift"},
         {"momentum": 0.999, "label_smoothing": 0.999, "seed": 2**32 - 1, "patience": None},
     ],
 )

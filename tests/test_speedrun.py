@@ -2,6 +2,7 @@
 
 import ctypes
 import dataclasses
+import functools
 import json
 import os
 import platform
@@ -65,6 +66,8 @@ CHANGES = {
     "three epochs": {"epochs": 3, "schedule": "step"},
     "one epoch": {"epochs": 1},
     "no shift": {"augmentation": "none"},
+    "slanted, with boxes": {"augmentation": "affine+erase"},
+    "bent, with noise": {"augmentation": "elastic+noise"},
     "no smoothing": {"label_smoothing": 0.0, "weight_decay": 0.1},
     "adam": {"optimizer": "adam", "learning_rate": 1e-3},
     "adamw in bfloat16": {"optimizer": "adamw", "learning_rate": 1e-3, "precision": "bfloat16"},
@@ -92,6 +95,14 @@ def test_a_race_draws_dropout_as_fit_does(digits):
     run = mh.SpeedRun(build, RECIPE, "cpu")
     run.race(digits[0], digits[1].images, seed=5)
     assert_equal_weights(run.model, fitted(digits, RECIPE, 5, build))
+
+
+def test_a_race_of_a_model_with_options_ends_as_fit_does(digits):
+    build = functools.partial(mh.ZOO["lenet"].build, batch_norm=True, dropout=True)
+    recipe = dataclasses.replace(RECIPE, augmentation="affine+erase")
+    run = mh.SpeedRun(build, recipe, "cpu")
+    run.race(digits[0], digits[1].images, seed=5)
+    assert_equal_weights(run.model, fitted(digits, recipe, 5, build))
 
 
 def test_equal_seeds_give_equal_races_also_after_another(digits):

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import re
 
 import numpy as np
@@ -469,6 +470,94 @@ def test_the_given_digits_are_not_shifted(digits, make_tiny):
     assert torch.equal(train.images, before)
 
 
+# Changed images
+
+CHANGES = [*mh.AUGMENTATIONS, "affine+noise", "shift+affine+elastic+erase+noise"]
+every_change = pytest.mark.parametrize("augmentation", CHANGES)
+
+
+@every_change
+def test_training_sees_each_batch_changed_and_validation_as_it_is(digits, make_tiny, augmentation):
+    """Each epoch is drawn from its own seed: first the order, then batch by batch the changes."""
+    train, validation = digits
+    model = make_tiny()
+    with seen_by(model) as (batches, others):
+        fit(model, *digits, dataclasses.replace(PLAIN, augmentation=augmentation))
+    expected = []
+    for epoch in range(2):
+        generator = torch.Generator().manual_seed(mh.epoch_seed(7, epoch))
+        for places in torch.randperm(50, generator=generator).split(16):
+            images = train.images[places]
+            for name in augmentation.split("+"):
+                images = getattr(mh, name)(images, generator)
+            expected.append(images)
+    assert all(map(torch.equal, batches, expected))
+    assert len(batches) == len(expected)
+    assert len(others) == 2
+    assert all(torch.equal(images, validation.images) for images in others)
+
+
+@every_change
+def test_changed_images_keep_their_labels(digits, make_tiny, augmentation):
+    """At a rate of almost nothing the losses are those of the untrained model, by scikit-learn."""
+    train, _ = digits
+    recipe = dataclasses.replace(PLAIN, learning_rate=1e-12, optimizer="sgd")
+    plain, changed, untrained = make_tiny(), make_tiny(), make_tiny()
+    with seen_by(plain) as (before, _):
+        fit(plain, *digits, recipe)
+    with seen_by(changed) as (after, _):
+        history = fit(changed, *digits, dataclasses.replace(recipe, augmentation=augmentation))
+    for originals, images, loss in zip(before, after, history.step_losses, strict=True):
+        labels = train.labels[positions_in(train, originals)]
+        probabilities = untrained(images).double().softmax(dim=1).detach()
+        assert loss == pytest.approx(log_loss(labels, probabilities, labels=range(10)), rel=1e-5)
+        assert not torch.equal(originals, images)
+
+
+@every_change
+def test_equal_seeds_change_alike_and_others_otherwise(digits, make_tiny, augmentation):
+    recipe = dataclasses.replace(PLAIN, augmentation=augmentation)
+    models = [make_tiny(dropout=0.5) for _ in range(4)]
+    recipes = [recipe, recipe, dataclasses.replace(recipe, seed=8), PLAIN]
+    histories = []
+    for model, each in zip(models, recipes, strict=True):
+        torch.rand(10)
+        before = torch.get_rng_state()
+        histories.append(fit(model, *digits, each))
+        assert torch.equal(torch.get_rng_state(), before)
+    assert_equal_weights(models[0], models[1])
+    assert without_seconds(histories[0]) == without_seconds(histories[1])
+    for other in models[2:]:
+        assert not torch.equal(other[-1].weight, models[0][-1].weight)
+
+
+def test_the_order_of_the_names_matters(digits, make_tiny):
+    first, second = make_tiny(), make_tiny()
+    fit(first, *digits, dataclasses.replace(PLAIN, augmentation="affine+noise"))
+    fit(second, *digits, dataclasses.replace(PLAIN, augmentation="noise+affine"))
+    assert not torch.equal(first[-1].weight, second[-1].weight)
+
+
+@every_change
+def test_the_given_digits_are_not_changed(digits, make_tiny, augmentation):
+    before = [copied for part in digits for copied in (part.images.clone(), part.labels.clone())]
+    fit(make_tiny(), *digits, dataclasses.replace(PLAIN, augmentation=augmentation))
+    after = [tensor for part in digits for tensor in (part.images, part.labels)]
+    assert all(map(torch.equal, after, before))
+
+
+@pytest.mark.parametrize("augmentation", ["affine+noise", "elastic+erase"])
+def test_a_gpu_trains_on_changed_images_by_the_seed(digits, gpu, augmentation):
+    recipe = dataclasses.replace(PLAIN, augmentation=augmentation)
+    models = [mh.ZOO["two_conv"].build() for _ in range(3)]
+    losses = [
+        fit(model, *digits, dataclasses.replace(recipe, seed=seed), device=gpu).step_losses
+        for model, seed in zip(models, (7, 7, 8), strict=True)
+    ]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=0.05)
+    assert losses[0][0] != losses[2][0]
+
+
 # A step
 
 
@@ -553,6 +642,24 @@ def test_the_running_figures_of_batch_norm_go_on_too(digits, tmp_path):
     fit(half, *digits, dataclasses.replace(recipe, epochs=1), run_dir=tmp_path)
     fit(rest, *digits, recipe, run_dir=tmp_path, resume=True)
     assert_equal_weights(whole, rest)
+
+
+def test_a_model_with_options_goes_on_bit_for_bit(digits, tmp_path):
+    build = functools.partial(mh.ZOO["lenet"].build, batch_norm=True, dropout=True)
+    recipe = dataclasses.replace(PLAIN, augmentation="affine+noise")
+    whole, half, rest = build(), build(), build(seed=99)
+    fit(whole, *digits, recipe)
+    fit(half, *digits, dataclasses.replace(recipe, epochs=1), run_dir=tmp_path)
+    fit(rest, *digits, recipe, run_dir=tmp_path, resume=True)
+    assert_equal_weights(whole, rest)
+
+
+def test_an_option_without_weights_counts_when_going_on(digits, tmp_path):
+    """Dropout has none, so only the model's name can tell."""
+    fit(mh.ZOO["lenet"].build(), *digits, PLAIN, run_dir=tmp_path)
+    recipe = dataclasses.replace(PLAIN, epochs=3)
+    with pytest.raises(mh.CheckpointError, match=r"another model \(lenet, here lenet\+dropout\)"):
+        fit(mh.ZOO["lenet"].build(dropout=True), *digits, recipe, run_dir=tmp_path, resume=True)
 
 
 # After each epoch
@@ -726,6 +833,8 @@ OPTIMIZERS = [
     {"optimizer": "adamw", "weight_decay": 0.1},
     {"optimizer": "adadelta", "learning_rate": 1.0},
     {"optimizer": "muon", "learning_rate": 0.02, "augmentation": "shift", "epoch_size": 49},
+    {"optimizer": "adam", "augmentation": "affine+noise"},
+    {"optimizer": "sgd", "augmentation": "elastic+erase"},
 ]
 every_optimizer = pytest.mark.parametrize(
     "changes", OPTIMIZERS, ids=lambda changes: "-".join(map(str, changes.values()))
@@ -861,11 +970,14 @@ def test_a_finished_run_has_nothing_to_resume(digits, make_tiny, tmp_path):
         ({"schedule": "one_cycle"}, "recipe"),
         ({"optimizer": "sgd"}, "recipe"),
         ({"augmentation": "shift"}, "recipe"),
+        ({"augmentation": "affine+noise"}, "recipe"),
         ({"epoch_size": 20}, "recipe"),
         ({"epoch_size": 50}, "recipe"),
         ({"data": "fewer"}, "data"),
         ({"data": "renamed"}, "data"),
         ({"model": mh.ZOO["two_conv"].build}, "model"),
+        ({"model": functools.partial(mh.ZOO["two_conv"].build, dropout=True)}, "model"),
+        ({"model": functools.partial(DROPOUT, batch_norm=True)}, "model"),
     ],
 )
 def test_another_recipe_model_or_data_cannot_go_on(digits, tmp_path, changes, named):
