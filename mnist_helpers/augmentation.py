@@ -49,8 +49,13 @@ def affine(
     Args:
         images, generator: see above.
         degrees: of the turn. shear: degrees of the slant.
-        pixels: of the move, along and across. scale: 0.1 is 0.9 to 1.1 times the size.
+        pixels: of the move, along and across. scale: below 1; 0.1 is 0.9 to 1.1 times the size.
+
+    Raises:
+        ValueError: `scale` is out of its range.
     """
+    if not 0 <= scale < 1:
+        raise ValueError(f"scale is {scale}: it must be 0 to below 1")
     return warp(images, _affine_draws(images, generator, (degrees, pixels, scale, shear)))
 
 
@@ -111,7 +116,12 @@ def elastic(
         images, generator: see above.
         strength: what the smoothed noise is multiplied by, in pixels.
         sigma: standard deviation of the Gaussian, in pixels; the larger, the smoother.
+
+    Raises:
+        ValueError: `sigma` is not above 0.
     """
+    if not sigma > 0:
+        raise ValueError(f"sigma is {sigma}: it must be above 0")
     return warp(images, _elastic_draws(images, generator, strength, sigma))
 
 
@@ -161,9 +171,16 @@ def erase(
 
     Args:
         images, generator: see above.
-        smallest, largest: of the box's height and width, in pixels.
+        smallest, largest: of the box's height and width, in pixels; at most the image's.
+
+    Raises:
+        ValueError: they are out of their range.
     """
     height, width = images.shape[-2:]
+    if not 1 <= smallest <= largest <= min(height, width):
+        raise ValueError(
+            f"a box of {smallest} to {largest} pixels does not go into images of {height}x{width}"
+        )
     tall, wide, top, left, grey = _uniform((5, len(images), 1, 1, 1), images, generator)
     tall, wide = (smallest + _whole(draw, largest - smallest + 1) for draw in (tall, wide))
     below = torch.arange(height, device=images.device).view(-1, 1) - _whole(top, height - tall + 1)
@@ -213,7 +230,8 @@ def _uniform(shape: tuple[int, ...], images: Tensor, generator: torch.Generator 
 
 def _whole(draws: Tensor, count: int | Tensor) -> Tensor:
     """Draws from 0 to 1 as whole numbers from 0 to `count` - 1, all equally likely."""
-    return torch.minimum((draws * count).floor(), torch.as_tensor(count) - 1)
+    last = torch.as_tensor(count - 1, dtype=draws.dtype, device=draws.device)
+    return torch.minimum((draws * count).floor(), last)
 
 
 def _floats(images: Tensor) -> Tensor:

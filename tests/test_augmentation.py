@@ -622,3 +622,20 @@ def test_noise_on_black_and_white_is_clamped(dtype, end):
 def test_noise_of_no_strength_changes_nothing():
     images = grey(20, 3)
     assert torch.equal(mh.noise(images, seeded(0), strength=0.0), images)
+
+
+@pytest.mark.parametrize(
+    ("change", "strength"),
+    [
+        (mh.affine, {"scale": 1.0}),
+        (mh.affine, {"scale": -0.1}),
+        (mh.elastic, {"sigma": 0}),
+        (mh.erase, {"smallest": 0}),
+        (mh.erase, {"smallest": 5, "largest": 4}),
+        (mh.erase, {"largest": 29}),
+    ],
+)
+def test_a_strength_out_of_its_range_is_refused(change, strength):
+    images = torch.zeros(2, 1, 28, 28)
+    with pytest.raises(ValueError, match=str(next(iter(strength.values())))):
+        change(images, **strength)
