@@ -100,7 +100,9 @@ def train(
     epochs: int | None = None,
     batch_size: int | None = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of weights, order and dropout.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of weights, order, dropout, augmentation.")
+    ] = None,
     device: Device = "auto",
     precision: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.")] = None,
     data_dir: DataDir = None,

@@ -13,7 +13,7 @@ from mnist_helpers.recipes import (
     make_optimizer,
     resolve_precision,
 )
-from mnist_helpers.training import forward_and_loss, seed_all
+from mnist_helpers.training import TrainingDiverged, forward_and_loss, seed_all
 
 
 def fgsm(model: nn.Module, images: Tensor, labels: Tensor, epsilon: float) -> Tensor:
@@ -28,9 +28,9 @@ def fgsm(model: nn.Module, images: Tensor, labels: Tensor, epsilon: float) -> Te
         epsilon: the most that a pixel changes, on the scale of 0 to 1.
 
     Returns:
-        Float32 `[N, 1, 28, 28]` in [0, 1].
+        Float `[N, 1, 28, 28]` in [0, 1]; float32 for uint8 images.
     """
-    clean = as_floats(images)
+    clean = _as_floats(images)
     return (clean + epsilon * _gradient(model, clean, labels).sign()).clamp(0, 1)
 
 
@@ -54,9 +54,9 @@ def pgd(
         generator: of the CPU, for the start; None: torch's own.
 
     Returns:
-        Float32 `[N, 1, 28, 28]` in [0, 1].
+        As `fgsm`.
     """
-    clean = as_floats(images)
+    clean = _as_floats(images)
     start = 2 * torch.rand(clean.shape, generator=generator).to(clean.device) - 1
     attacked = (clean + epsilon * start).clamp(0, 1)
     for _ in range(steps):
@@ -65,7 +65,7 @@ def pgd(
     return attacked
 
 
-def as_floats(images: Tensor) -> Tensor:
+def _as_floats(images: Tensor) -> Tensor:
     """uint8 images as float32 in [0, 1]; floats as they are."""
     return images.float() / 255 if images.dtype == torch.uint8 else images
 
@@ -89,9 +89,13 @@ def fit_adversarial(
     Seeded like `fit`, on the device where model and digits are.
 
     Args:
-        model, train, recipe: as for `fit`; `recipe.augmentation` and `patience` are not used.
+        model, train, recipe: as for `fit`; of the recipe, `augmentation`, `epoch_size`, `keep` and
+            `patience` are not used.
         epsilon: the most that a pixel changes.
         steps: of `pgd`; with 1, a random start and one long step.
+
+    Raises:
+        TrainingDiverged: the loss is NaN or infinite.
     """
     device = train.images.device
     optimizer = make_optimizer(model, recipe)
@@ -108,6 +112,11 @@ def fit_adversarial(
                 _, loss = forward_and_loss(
                     model, attacked, labels, recipe.label_smoothing, precision
                 )
+                if not loss.isfinite():
+                    raise TrainingDiverged(
+                        f"the loss is {loss.item()} in epoch {epoch + 1}: try a smaller learning "
+                        f"rate than {recipe.learning_rate:g}"
+                    )
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()

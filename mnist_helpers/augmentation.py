@@ -5,7 +5,8 @@ returns a new tensor of the same shape, dtype and device; what it was given stay
 labels stay too: a change must leave a digit the digit it is. So there is no flip here. A mirrored
 2 is no 2, and a 6 upside down is a 9.
 
-Draws come from `generator`, of the CPU or of the images' device; None: torch's own.
+Draws come from `generator`, of the CPU or (but for `shift`) of the images' device; None: torch's
+own.
 """
 
 from collections.abc import Callable

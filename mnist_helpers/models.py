@@ -126,7 +126,7 @@ def named_model(name: str) -> DigitClassifier:
 
 @digit_model
 def lenet() -> list[nn.Module]:
-    """A LeNet with 3x3 convolutions, the smallest of the zoo; 60,074 parameters.
+    """A LeNet with 3x3 convolutions, the smallest published one; 60,074 parameters.
 
     Shapes: 1x28x28 -> 6x26x26 -> pool 6x13x13 -> 16x11x11 -> pool 16x5x5 -> 400 -> 120 -> 84 -> 10.
     The input, which its source leaves open, is normalised. The log-softmax at the source's end

@@ -161,7 +161,7 @@ ZOO = {
             augmentation="affine+erase+noise",
             keep="last",
         ),
-        source="two_conv, made robust, tuned on validation digits",
+        source="two_conv, made robust, tuned on corrupted validation digits",
     ),
 }
 

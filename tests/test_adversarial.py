@@ -137,9 +137,17 @@ def test_training_on_attacks_makes_them_fail(trained, digits):
 def test_an_uneven_last_batch_is_trained_on_too(digits):
     part = digits.select(torch.arange(7))
     recipe = mh.Recipe(epochs=1, batch_size=5, precision="float32", keep="last")
-    one, two = (mh.ZOO["lenet"].build(seed=0) for _ in range(2))
-    mh.fit_adversarial(one, part, recipe, epsilon=0.1, steps=1)
-    steps = []
-    two.register_forward_hook(lambda *_: steps.append(1) if two.training else None)
-    mh.fit_adversarial(two, part, recipe, epsilon=0.1, steps=1)
-    assert len(steps) == 2
+    model, sizes = mh.ZOO["lenet"].build(seed=0), []
+    model.register_forward_hook(
+        lambda layers, given, _: sizes.append(len(given[0])) if layers.training else None
+    )
+    mh.fit_adversarial(model, part, recipe, epsilon=0.1, steps=1)
+    assert sizes == [5, 2]
+
+
+def test_a_loss_that_is_no_number_ends_the_training(digits):
+    model = mh.ZOO["lenet"].build(seed=0)
+    with torch.no_grad():
+        model[-1].bias[0] = float("nan")
+    with pytest.raises(mh.TrainingDiverged, match="epoch 1: try a smaller learning rate"):
+        mh.fit_adversarial(model, digits, mh.Recipe(epochs=1), epsilon=0.1, steps=1)

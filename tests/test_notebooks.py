@@ -10,7 +10,12 @@ import nbformat
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PATHS = sorted(ROOT.glob("notebooks/**/[0-9][0-9]_*.ipynb"))
+# Not what JupyterLab keeps in hidden folders.
+PATHS = sorted(
+    path
+    for path in ROOT.glob("notebooks/**/[0-9][0-9]_*.ipynb")
+    if ".ipynb_checkpoints" not in path.parts
+)
 MAIN = [path for path in PATHS if path.parent.name == "notebooks"]
 IDS = [str(path.relative_to(ROOT / "notebooks")) for path in PATHS]
 NUMBER_OF_ONE_RUN = re.compile(r"9\d\.\d+ ?%")
@@ -34,9 +39,9 @@ def path(request):
     return request.param
 
 
-def test_there_are_seven_notebooks_and_a_solution_for_each():
+def test_there_are_nine_notebooks_and_a_solution_for_each():
     names = [path.name for path in MAIN]
-    assert [name[:2] for name in names] == ["01", "02", "03", "04", "05", "06", "10"]
+    assert [name[:2] for name in names] == ["01", "02", "03", "04", "05", "06", "07", "08", "10"]
     assert sorted(p.name for p in PATHS if p.parent.name == "solutions") == names
 
 
