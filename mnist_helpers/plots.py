@@ -483,7 +483,8 @@ def errors_by_corruption(tables: "dict[str, pd.DataFrame]") -> Figure:
     for number, (name, table) in enumerate(tables.items()):
         ends = [table["error"] - table["low"], table["high"] - table["error"]]
         ax.errorbar(
-            table["error"], places, xerr=ends, fmt="osv^"[number], capsize=3, label=name,
+            table["error"], places + 0.22 * (number - (len(tables) - 1) / 2), xerr=ends,
+            fmt="osv^"[number], capsize=3, label=name,
             color=LOOKS[number][0],
         )  # fmt: skip
     ax.set(yticks=places, xlabel="error", title="Error for each corruption, 95 % interval")
