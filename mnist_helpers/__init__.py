@@ -13,6 +13,7 @@ from mnist_helpers.augmentation import (
     shift,
     warp,
 )
+from mnist_helpers.certainty import Certainty, fit_certainty
 from mnist_helpers.checkpoints import Run, load_run, save_report, save_run, versions
 from mnist_helpers.claims import check_claims, claims_table, mean_interval, within
 from mnist_helpers.corruptions import (
@@ -35,7 +36,10 @@ from mnist_helpers.evaluation import (
     report_on,
     wilson_interval,
 )
+from mnist_helpers.handwriting import FoundDigit, digit_from_image, digits_from_image
 from mnist_helpers.history import EpochRecord, History
+from mnist_helpers.ink import Ink, find_ink
+from mnist_helpers.marks import DigitNotFound
 from mnist_helpers.mnist_files import read_idx
 from mnist_helpers.models import (
     Crop,
@@ -45,7 +49,8 @@ from mnist_helpers.models import (
     count_parameters,
 )
 from mnist_helpers.muon import Muon, orthogonalized
-from mnist_helpers.prediction import load_image, predict, prediction_lines
+from mnist_helpers.paper import digit_strokes, draw_strokes, page, pasted, photographed
+from mnist_helpers.prediction import Reading, load_image, predict, prediction_lines, read_digits
 from mnist_helpers.recipes import (
     Recipe,
     RecipeError,
@@ -70,17 +75,22 @@ __all__ = [
     "ROBUSTNESS_CSV",
     "SPEED_CSV",
     "ZOO",
+    "Certainty",
     "CheckpointError",
     "Crop",
     "DataError",
     "DigitClassifier",
+    "DigitNotFound",
     "DigitSet",
     "EpochRecord",
+    "FoundDigit",
     "History",
+    "Ink",
     "McNemar",
     "Mnist",
     "Muon",
     "Normalize",
+    "Reading",
     "Recipe",
     "RecipeError",
     "Report",
@@ -101,15 +111,21 @@ __all__ = [
     "count_multiply_adds",
     "count_parameters",
     "data_folder",
+    "digit_from_image",
+    "digit_strokes",
+    "digits_from_image",
     "distort",
+    "draw_strokes",
     "elastic",
     "epoch_seed",
     "erase",
     "evaluate",
     "expected_calibration_error",
     "fgsm",
+    "find_ink",
     "fit",
     "fit_adversarial",
+    "fit_certainty",
     "forward_and_loss",
     "learning_rate_at",
     "load_image",
@@ -124,10 +140,14 @@ __all__ = [
     "mean_interval",
     "noise",
     "orthogonalized",
+    "page",
+    "pasted",
     "pgd",
+    "photographed",
     "predict",
     "predict_logits",
     "prediction_lines",
+    "read_digits",
     "read_idx",
     "read_study",
     "report_on",

@@ -11,7 +11,6 @@ import typer
 
 import mnist_helpers as mh
 from mnist_helpers.checkpoints import CHECKPOINT, RUN
-from mnist_helpers.prediction import looks_inverted
 from mnist_helpers.storage import write_whole
 
 app = typer.Typer(
@@ -137,7 +136,8 @@ def train(
         if history.interrupted:
             fail(f"stopped; go on with: train {model} --out {out} --resume", code=130)
         report = mh.evaluate(network, digits.test)
-        mh.save_run(out, network, recipe, report, history)
+        certainty = mh.fit_certainty(network, validation)
+        mh.save_run(out, network, recipe, report, history, certainty)
         _write_figures(out, history, report, digits.test, recipe.seed)
     print(report)
     if mh.ZOO[model].claim:
@@ -226,32 +226,58 @@ def evaluate(
 @app.command()
 def predict(
     run_dir: Annotated[Path, typer.Argument(help="Folder of a run.")],
-    images: Annotated[list[Path], typer.Argument(help="Image files, bright digit on black.")],
+    images: Annotated[
+        list[Path], typer.Argument(help="Image files: photos, scans or drawings of digits.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list, for machines.")] = False,
+    explain: Annotated[
+        Path | None, typer.Option(help="A PNG file to write: each digit, step by step.")
+    ] = None,
 ) -> None:
-    """Print path, digit and probability, one line an image."""
-    import torch
+    """Print path, digit and probability, one line a digit, from left to right.
 
+    An image that cannot be read is reported, the others are predicted; then the exit code is 2.
+    """
+    readings: list[tuple[Path, mh.Reading]] = []
+    problems = []
     with one_line_errors():
-        network, _ = mh.load_run(run_dir)
-        batch = torch.stack([mh.load_image(path) for path in images])
-    probabilities, predicted = mh.predict(network, batch).max(dim=1)
-    rows = [
-        {"path": str(path), "digit": digit, "probability": round(probability, 4)}
-        for path, digit, probability in zip(
-            images, predicted.tolist(), probabilities.tolist(), strict=True
-        )
-    ]
-    for path, image in zip(images, batch, strict=True):
-        if looks_inverted(image):
-            typer.echo(
-                f"{path}: a dark digit on bright? The model knows bright on black.", err=True
-            )
+        network, run = mh.load_run(run_dir)
+        for path in images:
+            try:
+                readings += [(path, one) for one in mh.read_digits(network, path, run.certainty)]
+            except mh.DataError as error:
+                problems.append(str(error))
     if as_json:
-        print(json.dumps(rows, indent=2))
-        return
-    for row in rows:
-        print(f"{row['path']}  {row['digit']}  {row['probability']:.4f}")
+        print(json.dumps([_as_row(path, one) for path, one in readings], indent=2))
+    else:
+        for path, one in readings:
+            print(f"{path}  {one}")
+    with one_line_errors():
+        if explain is not None and readings:
+            _write_explanation(explain, readings)
+    for problem in problems:
+        typer.echo(f"mnist-helpers: {' '.join(problem.split())}", err=True)
+    if problems:
+        raise typer.Exit(2)
+
+
+def _as_row(path: Path, one: mh.Reading) -> dict[str, Any]:
+    """What `predict --json` says of a digit."""
+    return {
+        "path": str(path),
+        "digit": one.digit,
+        "probability": round(one.probability, 4),
+        "sure": one.sure,
+        "box": list(one.found.box),
+    }
+
+
+def _write_explanation(out: Path, readings: list[tuple[Path, mh.Reading]]) -> None:
+    from mnist_helpers import plots
+
+    names = [f"{path.name}\n{one}" for path, one in readings]
+    figure = plots.handwriting_steps([one.found for _, one in readings], names)
+    write_whole(out, plots.as_png(figure, dpi=100))
 
 
 @app.command()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from mnist_helpers.certainty import Certainty
 from mnist_helpers.models import BUILDERS, count_parameters, named_model
 from mnist_helpers.storage import (
     CheckpointError,
@@ -43,6 +44,7 @@ class Run:
         device: where it was trained. precision: in what, `float32` or `bfloat16`.
         train_seconds: wall time of all epochs.
         versions: of Python, torch and this package.
+        certainty: temperature and threshold of its probabilities; None if they were not fitted.
         metrics: the contents of `metrics.json`; empty before an evaluation.
     """
 
@@ -55,6 +57,7 @@ class Run:
     precision: str
     train_seconds: float
     versions: dict[str, str]
+    certainty: Certainty | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
 
 
@@ -96,11 +99,13 @@ def save_run(
     recipe: "Recipe",
     report: "Report | None",
     history: "History",
+    certainty: Certainty | None = None,
 ) -> None:
     """Write `model.safetensors`, `run.json`, `history.csv` and `metrics.json` into `run_dir`.
 
     Files of those names are replaced. Without a report there is no `metrics.json`: give one to
-    `save_report` later. The weights are saved as they are in `model`.
+    `save_report` later. The weights are saved as they are in `model`, a `certainty` as part of
+    the run.
 
     Raises:
         CheckpointError: the folder cannot be written.
@@ -108,6 +113,7 @@ def save_run(
     folder = Path(run_dir)
     run = asdict(describe_run(model, recipe, history, finished=not history.interrupted))
     del run["metrics"]
+    run["certainty"] = asdict(certainty) if certainty else None
     write_tensors(folder / WEIGHTS, model.state_dict(), {"model": model_name(model)})
     write_whole(folder / "history.csv", history.to_frame().to_csv(index=False).encode())
     (folder / METRICS).unlink(missing_ok=True)
@@ -193,7 +199,10 @@ def _read_run(folder: Path) -> Run:
 def _as_run(values: Mapping[str, Any], path: Path) -> Run:
     """A `Run` of the values that belong to one."""
     with damage_named(path):
-        return Run(**{name: values[name] for name in Run.__annotations__ if name in values})
+        fields = {name: values[name] for name in Run.__annotations__ if name in values}
+        if fields.get("certainty"):
+            fields["certainty"] = Certainty(**fields["certainty"])
+        return Run(**fields)
 
 
 def _as_json(values: Mapping[str, Any]) -> bytes:

@@ -96,10 +96,19 @@ def _execute(path: Path, out: Path, environment: dict[str, str]) -> int:
     except (CellTimeoutError, DeadKernelError) as error:
         failure = str(error)
     notebook.metadata.pop("language_info", None)  # the version of this Python tells nothing
+    _leave_out_widgets(notebook)
     write_whole(out / path.name, (nbformat.writes(notebook) + "\n").encode())
     if failure is not None:
         raise NotebookError(f"{path.name}, {failure}; see {out / path.name}")
     return _write_figures(notebook, path.stem, out / "figures")
+
+
+def _leave_out_widgets(notebook: Any) -> None:
+    """A widget without its kernel shows an error: keep its line of text instead."""
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
 
 
 def _failed_cell(notebook: Any) -> int:

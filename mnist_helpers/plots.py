@@ -19,7 +19,9 @@ from torch import Tensor
 
 from mnist_helpers.claims import mean_interval, within
 from mnist_helpers.evaluation import Report, calibration, expected_calibration_error
+from mnist_helpers.handwriting import FoundDigit
 from mnist_helpers.history import History
+from mnist_helpers.prediction import Reading
 from mnist_helpers.recipes import Recipe, learning_rate_at
 
 if TYPE_CHECKING:
@@ -511,3 +513,54 @@ def accuracy_against(
     if len(curves) > 1:
         ax.legend()
     return ax
+
+
+def handwriting_steps(found: Sequence[FoundDigit], names: Sequence[str] = ()) -> Figure:
+    """How each digit was found, a row a digit: from the picture to 28x28 pixels.
+
+    What digits of the same picture share is shown once.
+
+    Args:
+        found: from `digits_from_image`.
+        names: one a digit, to stand before its row.
+    """
+    titles = ("picture", "its paper", "ink: the difference", "marks", "cut out", "28 x 28")
+    figure = Figure(figsize=(9, 0.4 + 1.45 * len(found)), layout="constrained")
+    grid = figure.subplots(len(found), len(titles), squeeze=False)
+    shown = None
+    for row, digit in zip(grid, found, strict=True):
+        steps = list(digit.steps.values())
+        if steps[0] is shown:
+            for ax in row[:4]:
+                ax.set(xticks=[], yticks=[])
+                ax.spines[:].set_visible(False)
+        shared = 4 if steps[0] is shown else 0
+        shown = steps[0]
+        limits = [(0, 1), (0, 1), (0, float(steps[2].max())), (0, 1), (0, 1), (0, 255)]
+        for ax, step, (low, high) in list(zip(row, steps, limits, strict=True))[shared:]:
+            ax.imshow(step, cmap="gray", vmin=low, vmax=high)
+            ax.set(xticks=[], yticks=[])
+    for ax, title in zip(grid[0], titles, strict=True):
+        ax.set_title(title, fontsize=10)
+    for ax, name in zip(grid[:, 0], names, strict=False):
+        ax.set_ylabel(name, fontsize=9)
+    return figure
+
+
+def readings_on_page(picture: np.ndarray, readings: Sequence[Reading]) -> Figure:
+    """The picture `[H, W]` with a box around each digit, what was read, and how surely."""
+    height, width = picture.shape[:2]
+    figure = Figure(figsize=(4.8, 4.8 * height / width), layout="constrained")
+    ax = figure.subplots()
+    ax.imshow(picture, cmap="gray", vmin=0, vmax=255)
+    ax.set(xticks=[], yticks=[])
+    for reading in readings:
+        left, top, right, bottom = reading.found.box
+        unsure = reading.sure is False
+        colour, style = (ORANGE, "--") if unsure else (BLUE, "-")
+        edges = [left, right, right, left, left], [top, top, bottom, bottom, top]
+        ax.plot(*edges, color=colour, linestyle=style, linewidth=2)
+        words = f"{reading.digit}{'?' if unsure else ''}  {reading.probability:.0%}"
+        box = {"facecolor": "white", "edgecolor": colour, "boxstyle": "round,pad=0.2"}
+        ax.text(left, top - 0.02 * height, words, fontsize=10, color=colour, bbox=box)
+    return figure

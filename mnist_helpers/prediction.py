@@ -1,22 +1,26 @@
 """From an image to a digit: probabilities, image files, lines of text (05_prediction.ipynb)."""
 
-import warnings
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mnist_helpers.certainty import Certainty
 from mnist_helpers.data import DataError
 from mnist_helpers.evaluation import predict_logits
+from mnist_helpers.handwriting import FoundDigit, digits_from_image
+from mnist_helpers.image_files import open_image
 
 
-def predict(model: nn.Module, images: Tensor) -> Tensor:
+def predict(model: nn.Module, images: Tensor, temperature: float = 1.0) -> Tensor:
     """Probabilities, float32 `[N, 10]` on the CPU; each row sums to 1.
 
     Args:
         model: gives logits.
         images: uint8 0 to 255, or float in [0, 1], `[N, 1, 28, 28]`: bright digits on black.
+        temperature: divides the logits; see `fit_certainty`.
 
     Raises:
         DataError: the images have another shape, type or range.
@@ -28,7 +32,7 @@ def predict(model: nn.Module, images: Tensor) -> Tensor:
             raise DataError("float images must lie in [0, 1]: divide by 255, or give uint8")
     elif images.dtype != torch.uint8:
         raise DataError(f"images are {images.dtype}; give uint8 0..255 or float in [0, 1]")
-    return predict_logits(model, images).softmax(dim=1)
+    return (predict_logits(model, images) / temperature).softmax(dim=1)
 
 
 def load_image(path: str | Path) -> Tensor:
@@ -41,19 +45,8 @@ def load_image(path: str | Path) -> Tensor:
     """
     from PIL import Image  # here: only this function needs it
 
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as file:
-                image = _as_grey(file)
-    except FileNotFoundError as error:
-        raise DataError(f"{path} is not there: check its name") from error
-    except IsADirectoryError as error:
-        raise DataError(f"{path} is a folder: name the image files in it") from error
-    except Exception as error:  # Pillow's readers fail in a dozen ways
-        raise DataError(
-            f"{path} is not a readable image ({error}): give a PNG or JPEG file"
-        ) from error
+    with open_image(path) as file:
+        image = _as_grey(file)
     width, height = image.size
     if width != height or width < 28:
         raise DataError(f"{path} is {width}x{height} pixels: give a square of at least 28x28")
@@ -75,10 +68,47 @@ def _as_grey(file):  # type: ignore[no-untyped-def]  # Pillow is imported inside
     return file.convert("L")
 
 
-def looks_inverted(image: Tensor) -> bool:
-    """Whether a uint8 image is dark on bright, which no model here was trained on."""
-    edge = torch.cat([image[..., 0, :], image[..., -1, :], image[..., 0], image[..., -1]], dim=-1)
-    return bool(edge.float().mean() > 127)
+class Reading(NamedTuple):
+    """A digit that a model reads in an image.
+
+    Attributes:
+        digit: 0 to 9.
+        probability: of this digit, 0 to 1.
+        sure: whether the probability reaches the threshold; None if there is none.
+        probabilities: float32 `[10]`.
+        found: the digit as MNIST would have it, its box and the steps.
+    """
+
+    digit: int
+    probability: float
+    sure: bool | None
+    probabilities: Tensor
+    found: FoundDigit
+
+    def __str__(self) -> str:
+        doubt = "" if self.sure or self.sure is None else "  not sure"
+        return f"{self.digit}  {self.probability:.4f}{doubt}"
+
+
+def read_digits(model: nn.Module, image: Any, certainty: Certainty | None = None) -> list[Reading]:
+    """What a model reads in a photo, a scan or a drawing: each digit, from left to right.
+
+    Args:
+        model: gives logits.
+        image: a path, a Pillow image or an array; see `digit_from_image`.
+        certainty: temperature and threshold from `fit_certainty`, or those of a saved run.
+
+    Raises:
+        DigitNotFound: there is no digit.
+        DataError: it is no readable image.
+    """
+    found = digits_from_image(image)
+    images = torch.stack([digit.image for digit in found])
+    probabilities = predict(model, images, certainty.temperature if certainty else 1.0)
+    best, digits = probabilities.max(dim=1)
+    sure = certainty.is_sure(probabilities).tolist() if certainty else [None] * len(found)
+    rows = zip(digits.tolist(), best.tolist(), sure, probabilities, found, strict=True)
+    return [Reading(*row) for row in rows]
 
 
 def prediction_lines(labels: Tensor, probabilities: Tensor) -> list[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from torch import nn
 
 from mnist_helpers import models, speedrun
+from mnist_helpers.certainty import fit_certainty
 from mnist_helpers.checkpoints import RUN, load_run, save_run
 from mnist_helpers.data import Mnist
 from mnist_helpers.models import DigitClassifier
@@ -186,5 +187,5 @@ def load_or_train(name: str, digits: Mnist, run_dir: str | Path) -> nn.Module:
     model = entry.build(seed=entry.recipe.seed)
     history = fit(model, train, validation, entry.recipe)
     if not history.interrupted:
-        save_run(run_dir, model, entry.recipe, None, history)
+        save_run(run_dir, model, entry.recipe, None, history, fit_certainty(model, validation))
     return model

@@ -174,32 +174,105 @@ def pictures(tmp_path, sample):
     return paths
 
 
-def test_predict_prints_a_line_an_image(trained, pictures, sample):
-    out, _ = trained
-    lines = done("predict", out, *pictures).splitlines()
-    probabilities = mh.predict(mh.load_run(out)[0], sample.test.images[:5])
-    for line, path, row in zip(lines, pictures, probabilities, strict=True):
-        assert line == f"{path}  {int(row.argmax())}  {float(row.max()):.4f}"
+def readings(out, paths):
+    network, run = mh.load_run(out)
+    return [(path, one) for path in paths for one in mh.read_digits(network, path, run.certainty)]
 
 
-def test_predict_prints_json_for_machines(trained, pictures, sample):
-    out, _ = trained
-    rows = json.loads(done("predict", out, "--json", *pictures))
-    assert [set(row) for row in rows] == [{"path", "digit", "probability"}] * 5
+def test_predict_prints_a_line_a_digit(trained, pictures):
+    lines = done("predict", trained[0], *pictures).splitlines()
+    for line, (path, one) in zip(lines, readings(trained[0], pictures), strict=True):
+        doubt = "" if one.sure else "  not sure"
+        assert line == f"{path}  {one.digit}  {one.probability:.4f}{doubt}"
+
+
+def test_predict_prints_json_for_machines(trained, pictures):
+    rows = json.loads(done("predict", trained[0], "--json", *pictures))
+    expected = readings(trained[0], pictures)
     assert [row["path"] for row in rows] == [str(path) for path in pictures]
-    best = mh.predict(mh.load_run(out)[0], sample.test.images[:5]).max(dim=1)
-    assert [row["digit"] for row in rows] == best.indices.tolist()
-    np.testing.assert_allclose([row["probability"] for row in rows], best.values, atol=1e-4)
+    assert [row["digit"] for row in rows] == [one.digit for _, one in expected]
+    assert [row["sure"] for row in rows] == [one.sure for _, one in expected]
+    assert [tuple(row["box"]) for row in rows] == [one.found.box for _, one in expected]
+    found = [row["probability"] for row in rows]
+    np.testing.assert_allclose(found, [one.probability for _, one in expected], atol=1e-4)
 
 
-def test_predict_warns_of_a_dark_digit_on_bright(trained, pictures, sample, tmp_path):
+def test_predict_reads_a_dark_digit_on_bright_as_well(trained, pictures, sample, tmp_path):
     dark = tmp_path / "dark.png"
     Image.fromarray(255 - sample.test.images[0, 0].numpy()).save(dark)
-    result = call("predict", trained[0], "--json", pictures[0], dark)
-    assert result.exit_code == 0
-    assert len(json.loads(result.stdout)) == 2
-    [warning] = result.stderr.splitlines()
-    assert str(dark) in warning
+    bright, other = json.loads(done("predict", trained[0], "--json", pictures[0], dark))
+    assert (bright["digit"], bright["box"]) == (other["digit"], other["box"])
+    assert bright["probability"] == pytest.approx(other["probability"], abs=0.01)
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """A photo of a page with three digits."""
+    rng = np.random.default_rng(0)
+    path = tmp_path / "page.jpg"
+    Image.fromarray(mh.photographed(mh.page([1, 0, 7], rng, "squared", 3), rng)).save(path)
+    return path
+
+
+def test_predict_reads_all_digits_of_a_photo_from_left_to_right(trained, photo):
+    rows = json.loads(done("predict", trained[0], "--json", photo))
+    assert [row["digit"] for row in rows] == [1, 0, 7]
+    lefts = [row["box"][0] for row in rows]
+    assert lefts == sorted(lefts)
+    with Image.open(photo) as image:
+        width, height = image.size
+    for left, top, right, bottom in (row["box"] for row in rows):
+        assert 0 <= left < right <= width
+        assert 0 <= top < bottom <= height
+
+
+def test_predict_reports_a_broken_image_and_reads_the_others(trained, pictures, photo, tmp_path):
+    broken, blank = tmp_path / "broken.png", tmp_path / "blank.png"
+    broken.write_text("no image")
+    Image.new("L", (200, 200), 255).save(blank)
+    result = call("predict", trained[0], pictures[0], broken, photo, blank, pictures[1])
+    assert result.exit_code == 2
+    assert len(result.stdout.splitlines()) == 5
+    first, second = result.stderr.splitlines()
+    assert str(broken) in first
+    assert "not a readable image" in first
+    assert str(blank) in second
+    assert "nothing but paper" in second
+    assert "Traceback" not in result.output
+    rows = json.loads(call("predict", trained[0], "--json", broken, pictures[0]).stdout)
+    assert [row["path"] for row in rows] == [str(pictures[0])]
+    assert json.loads(call("predict", trained[0], "--json", broken).stdout) == []
+
+
+def test_predict_explains_in_a_picture(trained, pictures, photo, tmp_path):
+    out = tmp_path / "new folder" / "steps.png"
+    printed = done("predict", trained[0], photo, pictures[0], "--explain", out)
+    assert printed == done("predict", trained[0], photo, pictures[0])
+    with Image.open(out) as image:
+        assert image.format == "PNG"
+        high = image.size[1]
+    done("predict", trained[0], pictures[0], "--explain", out)
+    with Image.open(out) as image:
+        assert image.size[1] < high / 2  # one row, not four
+
+
+def test_a_picture_that_cannot_be_written_costs_no_prediction(trained, pictures, tmp_path):
+    place = below_a_file(tmp_path)
+    result = call("predict", trained[0], pictures[0], "--explain", place)
+    assert result.exit_code == 2
+    assert result.stdout == done("predict", trained[0], pictures[0])
+    [line] = result.stderr.splitlines()
+    assert "cannot write" in line
+
+
+def test_predict_without_temperature_does_not_say_whether_it_is_sure(trained, pictures, tmp_path):
+    older = Path(copy_run(trained[0], tmp_path))
+    values = json.loads((older / "run.json").read_text())
+    assert values.pop("certainty")["temperature"] > 0
+    (older / "run.json").write_text(json.dumps(values))
+    [row] = json.loads(done("predict", older, "--json", pictures[0]))
+    assert row["sure"] is None
+    assert "not sure" not in done("predict", older, *pictures)
 
 
 def test_resume_trains_on(tmp_path):
@@ -379,6 +452,21 @@ def below_a_file(place):
     return write(place / "file", b"mine") / "run"
 
 
+def seven(path):
+    """An image file with a 7."""
+    Image.fromarray(255 - mh.draw_strokes(mh.digit_strokes(7))).save(path)
+    return path
+
+
+def with_certainty(run, place, temperature):
+    """A copy of a run with that temperature."""
+    folder = copy_run(run, place)
+    values = json.loads((folder / "run.json").read_text())
+    values["certainty"]["temperature"] = temperature
+    (folder / "run.json").write_text(json.dumps(values))
+    return folder
+
+
 MISTAKES = {
     "an unknown model": (
         lambda place, run: ["train", "resnet", "--out", place / "out"],
@@ -456,6 +544,10 @@ MISTAKES = {
     "an image that is not there": (
         lambda place, run: ["predict", run, place / "none.png"],
         ["none.png is not there"],
+    ),
+    "a temperature that is none": (
+        lambda place, run: ["predict", with_certainty(run, place, 0.0), seven(place / "7.png")],
+        ["run.json is damaged", "temperature"],
     ),
     "a folder as an image": (lambda place, run: ["predict", run, place], ["is a folder"]),
     "out below a file": (

@@ -7,7 +7,6 @@ from PIL import Image
 from scipy.special import softmax
 
 import mnist_helpers as mh
-from mnist_helpers.prediction import looks_inverted
 
 # predict
 
@@ -194,8 +193,3 @@ def test_what_is_no_digit_is_refused_in_one_line(tmp_path, make, message):
         mh.load_image(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_dark_on_bright_is_noticed(digit):
-    assert not looks_inverted(digit)
-    assert looks_inverted(255 - digit)

@@ -37,7 +37,8 @@ def test_a_new_address_reaches_every_kind_of_link(monkeypatch, tmp_path):
 def test_conda_and_pip_ask_for_the_same():
     text = (ROOT / "environment.yml").read_text(encoding="utf-8")
     on_conda = {requirement(line) for line in re.findall(r"^  - ([a-z-]+>=[\d.]+)$", text, re.M)}
-    extras = [line for line in PROJECT["optional-dependencies"]["test"]]
+    optional = PROJECT["optional-dependencies"]
+    extras = [*optional["draw"], *optional["test"]]
     on_pip = {requirement(line) for line in [*PROJECT["dependencies"], *extras]}
     python = ("python", PROJECT["requires-python"].removeprefix(">="))
     assert on_conda == on_pip | {python}
@@ -46,7 +47,9 @@ def test_conda_and_pip_ask_for_the_same():
 
 
 def test_dependencies_have_ranges_and_no_pins():
-    for line in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]]:
+    optional = PROJECT["optional-dependencies"]
+    extras = [*optional["draw"], *optional["test"], *optional["browser"]]
+    for line in [*PROJECT["dependencies"], *extras]:
         assert re.fullmatch(r"[a-z-]+>=[\d.]+", line)
 
 
