@@ -6,15 +6,15 @@ digits", 1998; C. Yadav, L. Bottou, "Cold case: the lost MNIST digits", NeurIPS 
 """
 
 from dataclasses import dataclass
-from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mnist_helpers.image_files import read_picture
-from mnist_helpers.ink import Ink, find_ink
+from mnist_helpers.image_files import file_name, read_picture
+from mnist_helpers.ink import Ink, find_ink, shrunk
 from mnist_helpers.marks import DigitNotFound, Marks, around_boxes, find_marks, join_marks
 
 SIDE, INNER = 28, 20
@@ -58,7 +58,7 @@ def digit_from_image(image: Any) -> FoundDigit:
 def digits_from_image(image: Any) -> list[FoundDigit]:
     """All digits in an image from left to right, at least one; else as `digit_from_image`."""
     picture = read_picture(image)
-    name = str(image) if isinstance(image, str | PathLike) else "the image"
+    name = file_name(image) if isinstance(image, str | Path) else "the image"
     width, height = picture.size
     try:
         if min(width, height) < SMALLEST_DIGIT:
@@ -73,9 +73,10 @@ def digits_from_image(image: Any) -> list[FoundDigit]:
     steps = {"grey": ink.grey, "paper": ink.paper, "ink": ink.ink, "marks": marks.labels > 0}
     found = []
     for members in join_marks(marks.boxes):
-        left, top, right, bottom = (
-            round(edge * pixel) for edge in around_boxes(marks.boxes[members]).tolist()
-        )
+        box = around_boxes(marks.boxes[members]) * pixel
+        if (box[2:] - box[:2]).max() < SMALLEST_DIGIT:
+            continue
+        left, top, right, bottom = (round(edge) for edge in box.tolist())
         cut = _cut_out(ink, marks, members)
         small = _as_mnist(cut)
         found.append(
@@ -89,30 +90,36 @@ def digits_from_image(image: Any) -> list[FoundDigit]:
 
 
 def _cut_out(ink: Ink, marks: Marks, members: np.ndarray) -> np.ndarray:
-    """The ink of one digit without what surrounds it: float32 `[h, w]`, 0 to 1."""
+    """The ink of one digit without what surrounds it: float32 `[h, w]`, 0 to 1.
+
+    Its strokes leave a trace on 20x20 pixels: thin ones grow.
+    """
     from scipy.ndimage import maximum_filter
 
     left, top, right, bottom = around_boxes(marks.boxes[members])
     own = np.isin(marks.labels[top:bottom, left:right], members + 1)
     values = ink.ink[top:bottom, left:right]
-    soft = 2 * (1 + round(0.02 * max(own.shape))) + 1  # a stroke's soft edge is its own, too
+    size = max(own.shape)
+    soft = 2 * (1 + round(0.02 * size)) + 1  # a stroke's soft edge is its own, too
     near = maximum_filter(own, soft)
     cut = np.where(near, values / np.percentile(values[own], 75), 0).clip(0, 1)
-    return _thick_enough(cut.astype(np.float32), own)
-
-
-def _thick_enough(cut: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """The cut-out with strokes that leave a trace on 20x20 pixels: thin ones grow."""
-    from scipy.ndimage import maximum_filter, minimum_filter
-
-    outline = own & ~minimum_filter(own, 3, mode="constant")
-    thickness = 2 * own.sum() / outline.sum()  # of a long line: twice its area by its outline
-    grow = round((THINNEST / INNER * max(own.shape) - thickness) / 2)
+    missing = THINNEST / INNER * size - _thickness(own)
+    block = max(1, size // (140 if missing > 1 else 1_000))  # growing is slow on many pixels
+    cut = shrunk(cut.astype(np.float32), block)
+    grow = round(missing / 2 / block)
     if grow < 1:
         return cut
     y, x = np.mgrid[-grow : grow + 1, -grow : grow + 1]
     disk = x**2 + y**2 <= grow * (grow + 0.5)
     return maximum_filter(np.pad(cut, grow), footprint=disk)
+
+
+def _thickness(own: np.ndarray) -> float:
+    """The mean thickness of strokes, bool `[h, w]`, in pixels: twice the area by the outline."""
+    from scipy.ndimage import minimum_filter
+
+    outline = own & ~minimum_filter(own, 3, mode="constant")
+    return float(2 * own.sum() / outline.sum())
 
 
 def _as_mnist(cut: np.ndarray) -> np.ndarray:

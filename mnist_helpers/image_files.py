@@ -70,6 +70,12 @@ def read_picture(image: Any) -> Picture:
     raise DataError(f"{type(image).__name__} is no image: give a path, a Pillow image or an array")
 
 
+def file_name(path: str | os.PathLike) -> str:
+    """The path on one line, for messages."""
+    name = os.fsdecode(path)
+    return (name if name and name.isprintable() else ascii(name))[:400]
+
+
 @contextmanager
 def open_image(path: str | os.PathLike) -> Iterator[Any]:
     """The image file, opened by Pillow, not yet decoded; errors of Pillow inside are DataErrors.
@@ -79,8 +85,7 @@ def open_image(path: str | os.PathLike) -> Iterator[Any]:
     """
     from PIL import Image
 
-    name = os.fsdecode(path)
-    with _clear_errors((name if name and name.isprintable() else ascii(name))[:400]):
+    with _clear_errors(file_name(path)):
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
             raise IsADirectoryError

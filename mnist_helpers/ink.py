@@ -10,6 +10,7 @@ import numpy as np
 
 SMALLEST = 112  # a smaller picture is enlarged first, since all below counts in pixels
 COARSE = 96  # paper is estimated on a copy whose shorter side has about so many pixels
+FRAME = 2  # coarse pixels at the edge that count for nothing: there may be a frame
 WINDOW = 0.5  # strokes are thinner than this part of the shorter side
 LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # of red, green, blue: ITU-R BT.601
 
@@ -115,7 +116,8 @@ def _without_strokes(coarse: np.ndarray, sign: int) -> np.ndarray:
     filters = (minimum_filter, maximum_filter) if sign > 0 else (maximum_filter, minimum_filter)
     size = 2 * int(WINDOW * min(coarse.shape) / 2) + 1
     margin = size // 2
-    paper = np.pad(uniform_filter(coarse, 3, mode="nearest"), margin, mode="edge")
+    middle = uniform_filter(coarse, 3, mode="nearest")[FRAME:-FRAME, FRAME:-FRAME]
+    paper = np.pad(middle, margin + FRAME, mode="edge")
     for extreme in filters:
         paper = extreme(paper, size, mode="nearest")
     return paper[margin:-margin, margin:-margin]
@@ -134,7 +136,7 @@ def _ink_is_brighter(coarse: np.ndarray) -> tuple[int, np.ndarray]:
         return (1, bright) if covered[0] < covered[1] else (-1, dark)
     smoother = _roughness(dark) / _roughness(bright)
     stronger = _inner_peak(for_bright) / max(_inner_peak(for_dark), 1e-6)
-    return (1, bright) if smoother**2 * stronger > 2.5 else (-1, dark)
+    return (1, bright) if smoother**2 * stronger > 3 else (-1, dark)
 
 
 def _even_paper(coarse: np.ndarray) -> tuple[int, np.ndarray]:

@@ -1,5 +1,6 @@
 """Which pieces of ink are digits: marks are found, chosen and joined (09_handwriting.ipynb)."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -8,6 +9,7 @@ from mnist_helpers.ink import Ink, peak, shrunk
 from mnist_helpers.mnist_files import DataError
 
 FAINTEST = 0.06  # ink differs from the paper by this part of white, at least
+STRENGTH = 0.6  # of the strongest mark: a page is written with one pen
 CONNECTED = np.ones((3, 3), dtype=bool)  # pixels that touch at a corner are one mark
 
 
@@ -44,6 +46,18 @@ class Marks(NamedTuple):
         """Which part of its box each mark fills, 0 to 1: little, for lines and frames, `[N]`."""
         return self.areas / (self.boxes[:, 2:] - self.boxes[:, :2]).prod(axis=1)
 
+    @property
+    def slender(self) -> np.ndarray:
+        """Which are lines rather than digits: upright, or lying, bool `[N]`."""
+        width, height = (self.boxes[:, 2:] - self.boxes[:, :2]).T
+        return (height > 20 * width) | (width > 5 * height)
+
+    @property
+    def across(self) -> np.ndarray:
+        """Which are lines from one edge of the picture to the other, bool `[N]`."""
+        reach = self.boxes[:, 2:] - self.boxes[:, :2] >= self.labels.shape[::-1]
+        return self.slender & reach.any(axis=1)
+
     def only(self, chosen: np.ndarray) -> "Marks":
         """The chosen ones, bool `[N]`, numbered anew."""
         numbers = np.concatenate([[0], np.cumsum(chosen) * chosen])
@@ -70,13 +84,23 @@ def find_marks(ink: Ink) -> Marks:
             marks = _labelled(_without_thin_lines(mask) if ruled else mask)
             inner = _inner(ink, marks)
             if inner.any():
-                return marks.only(inner)
+                return _no_block(marks.only(inner))
     if weak.mean() > 0.6:
         raise DigitNotFound("nothing but ink")
     marks = _labelled(strong)
-    if marks.sizes.max(initial=0) < 0.3 * max(strong.shape):
+    if ink.enlarged == 1:
+        large = (marks.sizes > 0.3 * max(strong.shape)) & (marks.filled > 0.1)
+        marks = marks.only(large & ~marks.across)
+    if not len(marks.boxes):
         raise DigitNotFound("nothing but paper, or the digit is too small")
-    return marks.only(marks.sizes > 0.08 * marks.sizes.max())
+    return _no_block(marks.only(marks.sizes > 0.08 * marks.sizes.max()))
+
+
+def _no_block(marks: Marks) -> Marks:
+    """The marks; a picture that is mostly one mark has no digit."""
+    if (marks.areas > 0.5 * marks.labels.size).any():
+        raise DigitNotFound("nothing but ink")
+    return marks
 
 
 def _labelled(mask: np.ndarray) -> Marks:
@@ -91,13 +115,15 @@ def _labelled(mask: np.ndarray) -> Marks:
 
 def _inner(ink: Ink, marks: Marks) -> np.ndarray:
     """Which marks are away from the edge, large, strong, and no frame; bool `[N]`."""
-    sizes, areas, longest = marks.sizes, marks.areas, max(marks.labels.shape)
-    inner = ~marks.at_the_edge & (sizes >= 0.03 * longest) & (areas >= 0.01 * areas.sum())
+    sizes, areas, side = marks.sizes, marks.areas, math.sqrt(marks.labels.size)
+    inner = ~marks.at_the_edge & (sizes >= 0.035 * side) & (areas >= 0.005 * areas.sum())
+    if (inner & ~marks.slender).any():
+        inner &= ~marks.slender
     if inner.any():
         inked = marks.labels > 0
         strength = np.bincount(marks.labels[inked], ink.ink[inked])[1:] / areas
-        inner &= strength > 0.65 * strength[inner].max()
-    frames = inner & (marks.filled < 0.15) & (sizes > 0.5 * longest)
+        inner &= strength > max(STRENGTH * strength[inner].max(), 5 * ink.noise)
+    frames = inner & (marks.filled < 0.15) & (sizes > 0.5 * max(marks.labels.shape))
     return inner & ~frames if (inner & ~frames).any() else inner
 
 

@@ -850,3 +850,85 @@ def test_no_warnings():
     for image in (blank(), blank(28, 28), np.zeros((50, 60)), blank()[..., None] / 255):
         with pytest.raises(DigitNotFound, match="nothing but paper"):
             digits_from_image(image)
+
+
+# Cases that failed once
+
+
+def white(height, width, value=255):
+    return np.full((height, width), value, dtype=np.uint8)
+
+
+@pytest.mark.parametrize("shape", [(6_000, 7), (400, 20_000)])
+def test_a_long_line_takes_little_memory(shape):
+    picture = white(*shape)
+    picture[shape[0] // 4 : shape[0] // 2, shape[1] // 4 : shape[1] // 2] = 0
+    found = digit_from_image(picture)
+    assert max(found.steps["cut out"].shape) < 2_000
+    assert found.image.max() == 255
+
+
+@pytest.mark.parametrize("margin", [5, 20, 30, 40, 43, 60])
+def test_a_small_digit_is_found_whatever_the_margin(margin):
+    drawn = np.pad(255 - draw_strokes(digit_strokes(3), 28, 3), margin, constant_values=255)
+    [found] = digits_from_image(drawn)
+    left, top, right, bottom = found.box
+    assert margin <= left < right <= margin + 28
+    assert margin <= top < bottom <= margin + 28
+
+
+def test_forty_digits_in_a_strip():
+    drawn = [255 - draw_strokes(digit_strokes(index % 10), 50, 5) for index in range(40)]
+    assert (
+        len(digits_from_image(np.pad(np.concatenate(drawn, axis=1), 5, constant_values=255))) == 40
+    )
+
+
+@pytest.mark.parametrize("kind", ["many lines", "one line", "half black", "ruled paper"])
+def test_lines_from_edge_to_edge_are_no_digits(kind):
+    picture = white(300, 400)
+    if kind == "many lines":
+        picture[::20] = 0
+    if kind == "one line":
+        picture[:, 200:203] = 0
+    if kind == "half black":
+        picture[:, 200:] = 0
+    if kind == "ruled paper":
+        picture = photographed(page([], rng(0), "ruled"), rng(0))
+    with pytest.raises(DigitNotFound, match="nothing but paper"):
+        digits_from_image(picture)
+
+
+def test_a_plain_upright_line_is_a_digit():
+    drawn = 255 - draw_strokes([[(0.5, 0.15), (0.5, 0.85)]], 280, 3)
+    assert len(digits_from_image(drawn)) == 1
+
+
+@pytest.mark.parametrize(("desktop", "pen"), [(200, 10), (215, 6), (180, 20)])
+def test_a_white_canvas_on_a_grey_desktop(desktop, pen):
+    screen = white(600, 800, desktop)
+    screen[60:540, 100:700] = 255
+    screen[200:400, 300:500] = 255 - draw_strokes(digit_strokes(4), 200, pen)
+    left, top, right, bottom = digit_from_image(screen).box
+    assert (left, top, right, bottom) == pytest.approx((339, 211, 465, 391), abs=8)
+
+
+@pytest.mark.parametrize("level", [20, 40, 80])
+def test_a_page_on_a_dark_table_of_many_kinds(level):
+    for seed in range(5):
+        photo = photographed(page([3, 5, 7], rng(seed)), rng(seed)).astype(float)
+        table = np.ones(photo.shape, dtype=bool)
+        table[80:-80, 80:-80] = False
+        photo[table] = level + rng(seed).normal(0, 6, table.sum())
+        assert len(digits_from_image(photo.clip(0, 255).astype(np.uint8))) == 3
+
+
+def test_the_name_in_a_message_has_one_line(tmp_path):
+    path = tmp_path / "a\nb.png"
+    try:
+        Image.fromarray(white(100, 100)).save(path)
+    except OSError:
+        pytest.skip("no such names here")
+    with pytest.raises(DigitNotFound) as caught:
+        digit_from_image(path)
+    assert "\n" not in str(caught.value)
