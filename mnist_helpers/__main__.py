@@ -25,6 +25,8 @@ MISTAKES = (
     OSError,
 )
 
+EXPLAINED = 40  # digits at most in one picture
+
 DataDir = Annotated[Path | None, typer.Option(help="Folder of the data; default: the cache.")]
 Source = Annotated[str, typer.Option(help="auto, mnist or sample.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
@@ -273,10 +275,14 @@ def _as_row(path: Path, one: mh.Reading) -> dict[str, Any]:
 
 
 def _write_explanation(out: Path, readings: list[tuple[Path, mh.Reading]]) -> None:
+    """A row a digit, from the picture to 28x28 pixels."""
     from mnist_helpers import plots
 
-    names = [f"{path.name}\n{one}" for path, one in readings]
-    figure = plots.handwriting_steps([one.found for _, one in readings], names)
+    if len(readings) > EXPLAINED:
+        typer.echo(f"{out} shows the first {EXPLAINED} of {len(readings)} digits", err=True)
+    shown = readings[:EXPLAINED]
+    names = [f"{path.name}\n{one}" for path, one in shown]
+    figure = plots.handwriting_steps([one.found for _, one in shown], names)
     write_whole(out, plots.as_png(figure, dpi=100))
 
 

@@ -256,6 +256,20 @@ def test_predict_explains_in_a_picture(trained, pictures, photo, tmp_path):
         assert image.size[1] < high / 2  # one row, not four
 
 
+def test_a_picture_explains_forty_digits_at_most(trained, tmp_path):
+    strip = np.concatenate(
+        [255 - mh.draw_strokes(mh.digit_strokes(index % 10), 50, 5) for index in range(45)], axis=1
+    )
+    path, out = tmp_path / "strip.png", tmp_path / "steps.png"
+    Image.fromarray(np.pad(strip, 5, constant_values=255)).save(path)
+    result = call("predict", trained[0], path, "--explain", out)
+    assert result.exit_code == 0
+    assert len(result.stdout.splitlines()) == 45
+    assert "first 40 of 45 digits" in result.stderr
+    with Image.open(out) as image:
+        assert image.size[1] < 10_000
+
+
 def test_a_picture_that_cannot_be_written_costs_no_prediction(trained, pictures, tmp_path):
     place = below_a_file(tmp_path)
     result = call("predict", trained[0], pictures[0], "--explain", place)

@@ -343,3 +343,33 @@ def test_accuracy_against_draws_each_curve_and_takes_axes():
         assert line.get_label() == name
         assert dict(zip(line.get_xdata(), line.get_ydata(), strict=True)) == curve
     assert plots.accuracy_against({"one": curves["one"]}, "x", ax=ax) is ax
+
+
+def written_page():
+    rng = np.random.default_rng(0)
+    return mh.photographed(mh.page([1, 7], rng), rng)
+
+
+def test_the_steps_of_one_picture_are_shown_once():
+    found = mh.digits_from_image(written_page())
+    figure = plots.handwriting_steps(found, ["one", "seven"])
+    shown = [len(ax.images) for ax in figure.axes]
+    assert shown == [1] * 6 + [0] * 4 + [1] * 2
+    assert [figure.axes[row].get_ylabel() for row in (0, 6)] == ["one", "seven"]
+    assert np.array_equal(figure.axes[5].images[0].get_array(), found[0].image[0].numpy())
+    other = mh.digits_from_image(255 - written_page())
+    assert [len(ax.images) for ax in plots.handwriting_steps([found[0], other[0]]).axes] == [1] * 12
+
+
+def test_the_page_has_a_box_for_each_digit_and_marks_doubt(make_tiny):
+    picture = written_page()
+    readings = mh.read_digits(make_tiny(), picture, mh.Certainty(1.0, 1.0))
+    sure = [readings[0]._replace(sure=True), readings[1]]
+    figure = plots.readings_on_page(picture, sure)
+    [ax] = figure.axes
+    assert ["?" in text.get_text() for text in ax.texts] == [False, True]
+    for line, reading in zip(ax.lines, readings, strict=True):
+        left, top, right, bottom = reading.found.box
+        assert set(line.get_xdata()) == {left, right}
+        assert set(line.get_ydata()) == {top, bottom}
+    assert {line.get_linestyle() for line in ax.lines} == {"-", "--"}
