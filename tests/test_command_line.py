@@ -902,3 +902,14 @@ def test_a_folder_that_is_not_mnist_c_is_named(trained, mnist_c):
 def test_the_published_corruptions_need_the_other_option(trained, mnist_c):
     words = ["evaluate", trained[0], "--source", "sample", "--mnist-c", mnist_c]
     assert_one_line(call(*words), "--corrupted")
+
+
+def test_a_widget_leaves_its_line_of_text_in_the_executed_notebook(places):
+    folder, out = places
+    write_notebook(folder / "01_a.ipynb", "import ipywidgets\nipywidgets.IntSlider(3)")
+    done("notebooks", "--folder", folder, "--out", out)
+    notebook = nbformat.read(out / "01_a.ipynb", as_version=4)
+    [output] = notebook.cells[1].outputs
+    assert set(output.data) == {"text/plain"}
+    assert "IntSlider" in output.data["text/plain"]
+    assert "widgets" not in notebook.metadata
