@@ -11,6 +11,7 @@ import typer
 
 import mnist_helpers as mh
 from mnist_helpers.checkpoints import CHECKPOINT, RUN
+from mnist_helpers.image_files import file_name
 from mnist_helpers.storage import write_whole
 
 app = typer.Typer(
@@ -233,33 +234,47 @@ def predict(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list, for machines.")] = False,
     explain: Annotated[
-        Path | None, typer.Option(help="A PNG file to write: each digit, step by step.")
+        Path | None,
+        typer.Option(help="A new PNG file: how each digit was found (the first 40)."),
     ] = None,
 ) -> None:
     """Print path, digit and probability, one line a digit, from left to right.
 
     An image that cannot be read is reported, the others are predicted; then the exit code is 2.
+    Digits are expected in one row.
     """
-    readings: list[tuple[Path, mh.Reading]] = []
-    problems = []
+    if explain is not None and explain.suffix.lower() != ".png":
+        fail(f"--explain {explain}: name a PNG file to write, such as steps.png")
+    if explain is not None and explain.resolve() in [path.resolve() for path in images]:
+        fail(f"--explain {explain} is one of the images: name another file")
+    rows: list[dict[str, Any]] = []
+    shown: list[tuple[str, mh.FoundDigit]] = []
+    failed = False
     with one_line_errors():
         network, run = mh.load_run(run_dir)
-        for path in images:
-            try:
-                readings += [(path, one) for one in mh.read_digits(network, path, run.certainty)]
-            except mh.DataError as error:
-                problems.append(str(error))
+    if run.certainty is None:
+        typer.echo(f"{run_dir} has no temperature: train again to learn what is not sure", err=True)
+    for path in images:
+        try:
+            readings = mh.read_digits(network, path, run.certainty)
+        except mh.DataError as error:
+            failed = True
+            typer.echo(f"mnist-helpers: {error}", err=True)
+            continue
+        for one in readings:
+            rows.append(_as_row(path, one))
+            if not as_json:
+                print(f"{file_name(path)}  {one}")
+            if explain is not None and len(shown) < EXPLAINED:  # a picture's steps take megabytes
+                shown.append((f"{path.name}\n{one}", one.found))
     if as_json:
-        print(json.dumps([_as_row(path, one) for path, one in readings], indent=2))
-    else:
-        for path, one in readings:
-            print(f"{path}  {one}")
-    with one_line_errors():
-        if explain is not None and readings:
-            _write_explanation(explain, readings)
-    for problem in problems:
-        typer.echo(f"mnist-helpers: {' '.join(problem.split())}", err=True)
-    if problems:
+        print(json.dumps(rows, indent=2))
+    if explain is not None and shown:
+        with one_line_errors():
+            _write_explanation(explain, shown)
+        if len(shown) < len(rows):
+            typer.echo(f"{explain} shows the first {EXPLAINED} of {len(rows)} digits", err=True)
+    if failed:
         raise typer.Exit(2)
 
 
@@ -274,16 +289,12 @@ def _as_row(path: Path, one: mh.Reading) -> dict[str, Any]:
     }
 
 
-def _write_explanation(out: Path, readings: list[tuple[Path, mh.Reading]]) -> None:
+def _write_explanation(out: Path, shown: list[tuple[str, mh.FoundDigit]]) -> None:
     """A row a digit, from the picture to 28x28 pixels."""
     from mnist_helpers import plots
 
-    if len(readings) > EXPLAINED:
-        typer.echo(f"{out} shows the first {EXPLAINED} of {len(readings)} digits", err=True)
-    shown = readings[:EXPLAINED]
-    names = [f"{path.name}\n{one}" for path, one in shown]
-    figure = plots.handwriting_steps([one.found for _, one in shown], names)
-    write_whole(out, plots.as_png(figure, dpi=100))
+    names, found = zip(*shown, strict=True)
+    write_whole(out, plots.as_png(plots.handwriting_steps(found, names), dpi=100))
 
 
 @app.command()

@@ -1,4 +1,5 @@
-"""Any image (a file, a Pillow image, an array) as upright pixels from 0 to 1, of a workable size.
+"""Any image (a file, a Pillow image, an array) as upright pixels from 0 to 1, of a workable size
+(09_handwriting.ipynb).
 
 What cannot be read is refused in one line that says why; a large image never takes much memory.
 """

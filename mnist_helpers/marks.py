@@ -36,10 +36,10 @@ class Marks(NamedTuple):
         return (self.boxes[:, 2:] - self.boxes[:, :2]).max(axis=1, initial=0)
 
     @property
-    def at_the_edge(self) -> np.ndarray:
-        """Which reach the edge of the picture, bool `[N]`."""
+    def edges(self) -> np.ndarray:
+        """How many of the picture's four edges each mark reaches, int `[N]`."""
         height, width = self.labels.shape
-        return ((self.boxes[:, :2] == 0) | (self.boxes[:, 2:] == [width, height])).any(axis=1)
+        return ((self.boxes[:, :2] == 0) | (self.boxes[:, 2:] == [width, height])).sum(axis=1)
 
     @property
     def filled(self) -> np.ndarray:
@@ -74,7 +74,7 @@ def find_marks(ink: Ink) -> Marks:
     """
     top, least = peak(shrunk(ink.ink, 2)), max(4 * ink.noise, FAINTEST)
     if top < max(FAINTEST, 5 * ink.noise):
-        raise DigitNotFound("nothing but paper")
+        raise DigitNotFound("nothing but paper, or the digit is too small")
     strong = ink.ink > max(0.4 * top, least)
     weak = ink.ink > max(0.2 * top, least)
     if ink.enlarged == 1:  # a smaller picture is a cut-out: its digit may reach the edge
@@ -89,8 +89,9 @@ def find_marks(ink: Ink) -> Marks:
         raise DigitNotFound("nothing but ink")
     marks = _labelled(strong)
     if ink.enlarged == 1:
-        large = (marks.sizes > 0.3 * max(strong.shape)) & (marks.filled > 0.1)
-        marks = marks.only(large & ~marks.across)
+        # A digit may reach one edge; what reaches more, such as a shadow, must be large.
+        least_size = np.where(marks.edges > 1, 0.3, 0.1) * max(strong.shape)
+        marks = marks.only((marks.sizes > least_size) & (marks.filled > 0.1) & ~marks.across)
     if not len(marks.boxes):
         raise DigitNotFound("nothing but paper, or the digit is too small")
     return _no_block(marks.only(marks.sizes > 0.08 * marks.sizes.max()))
@@ -116,7 +117,7 @@ def _labelled(mask: np.ndarray) -> Marks:
 def _inner(ink: Ink, marks: Marks) -> np.ndarray:
     """Which marks are away from the edge, large, strong, and no frame; bool `[N]`."""
     sizes, areas, side = marks.sizes, marks.areas, math.sqrt(marks.labels.size)
-    inner = ~marks.at_the_edge & (sizes >= 0.035 * side) & (areas >= 0.005 * areas.sum())
+    inner = (marks.edges == 0) & (sizes >= 0.035 * side) & (areas >= 0.005 * areas.sum())
     if (inner & ~marks.slender).any():
         inner &= ~marks.slender
     if inner.any():
@@ -130,7 +131,7 @@ def _inner(ink: Ink, marks: Marks) -> np.ndarray:
 def _ruled(marks: Marks) -> bool:
     """Whether the paper has lines or squares: a mark across the picture that hardly fills it."""
     across = (marks.boxes[:, 2:] - marks.boxes[:, :2]) > 0.6 * np.array(marks.labels.shape[::-1])
-    return bool((across.any(axis=1) & (marks.filled < 0.3) & marks.at_the_edge).any())
+    return bool((across.any(axis=1) & (marks.filled < 0.3) & (marks.edges > 0)).any())
 
 
 def _without_thin_lines(mask: np.ndarray) -> np.ndarray:

@@ -271,7 +271,7 @@ def test_a_picture_explains_forty_digits_at_most(trained, tmp_path):
 
 
 def test_a_picture_that_cannot_be_written_costs_no_prediction(trained, pictures, tmp_path):
-    place = below_a_file(tmp_path)
+    place = write(tmp_path / "file", b"mine") / "steps.png"
     result = call("predict", trained[0], pictures[0], "--explain", place)
     assert result.exit_code == 2
     assert result.stdout == done("predict", trained[0], pictures[0])
@@ -286,6 +286,7 @@ def test_predict_without_temperature_does_not_say_whether_it_is_sure(trained, pi
     (older / "run.json").write_text(json.dumps(values))
     [row] = json.loads(done("predict", older, "--json", pictures[0]))
     assert row["sure"] is None
+    assert "no temperature" in call("predict", older, "--json", pictures[0]).stderr
     assert "not sure" not in done("predict", older, *pictures)
 
 
@@ -558,6 +559,18 @@ MISTAKES = {
     "an image that is not there": (
         lambda place, run: ["predict", run, place / "none.png"],
         ["none.png is not there"],
+    ),
+    "an explanation that is no PNG": (
+        lambda place, run: ["predict", run, seven(place / "7.png"), "--explain", place / "x.jpg"],
+        ["name a PNG file"],
+    ),
+    "an explanation in place of the image": (
+        lambda place, run: ["predict", run, seven(place / "7.png"), "--explain", place / "7.png"],
+        ["is one of the images"],
+    ),
+    "an explanation that is a folder": (
+        lambda place, run: ["predict", run, seven(place / "7.png"), "--explain", "."],
+        ["name a PNG file"],
     ),
     "a temperature that is none": (
         lambda place, run: ["predict", with_certainty(run, place, 0.0), seven(place / "7.png")],

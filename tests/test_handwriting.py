@@ -932,3 +932,25 @@ def test_the_name_in_a_message_has_one_line(tmp_path):
     with pytest.raises(DigitNotFound) as caught:
         digit_from_image(path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_digit_of_a_twelfth_of_the_photo_is_found():
+    ink = np.zeros((1_500, 2_000), dtype=np.float32)
+    drawn = draw_strokes(digit_strokes(5), 140, 11)
+    ink[700:840, 900:1040] = drawn / 255
+    [found] = digits_from_image(photographed(ink, rng(0)))
+    assert found.box == pytest.approx((940, 709, 1008, 832), abs=12)
+
+
+@pytest.mark.parametrize("edge", ["left", "top", "right", "bottom"])
+def test_a_digit_that_reaches_one_edge_is_found(edge):
+    picture = white(480, 640)
+    drawn = 255 - draw_strokes(digit_strokes(7), 200, 24)
+    rows, columns = np.nonzero(drawn < 128)
+    drawn = drawn[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    height, width = drawn.shape
+    left = {"left": 0, "right": 640 - width}.get(edge, 250)
+    top = {"top": 0, "bottom": 480 - height}.get(edge, 150)
+    picture[top : top + height, left : left + width] = drawn
+    [found] = digits_from_image(photographed((255 - picture) / 255, rng(0)))
+    assert found.box == pytest.approx((left, top, left + width, top + height), abs=4)
