@@ -52,6 +52,12 @@ def found(pictures: Iterable[np.ndarray]) -> torch.Tensor:
     return torch.stack(images)
 
 
+def coarse(digits: mh.DigitSet) -> np.ndarray:
+    """The 20x20 pixels around each middle, averaged to 8x8: float32 `[N, 8, 8]`, 0 to 1."""
+    inner = digits.images[:, :, 4:24, 4:24].float() / 255
+    return torch.nn.functional.interpolate(inner, (8, 8), mode="area").squeeze(1).numpy()
+
+
 def letters() -> list[np.ndarray]:
     """Printed letters, dark on bright, 280x280."""
     import matplotlib
@@ -138,6 +144,7 @@ def main() -> None:
     others = load_digits()
     foreign = found((others.images / 16).astype(np.float32))
     targets = torch.from_numpy(others.target).long()
+    shrunk = found(coarse(some))
     strange = {"letters": letters(), "scribbles": scribbles(200), "blank paper": blank(200)}
     scores: dict[str, list[float]] = {}
     confused = torch.zeros(10, 10, dtype=torch.int64)
@@ -158,6 +165,7 @@ def main() -> None:
             f"{COUNT:,} on paper, resized naively": accuracy(model, naive, some.labels),
             "the same as they are": accuracy(model, some.images, some.labels),
             "scikit-learn's 1,797 digits of 8x8": accuracy(model, foreign, targets),
+            f"{COUNT:,} test digits averaged to 8x8": accuracy(model, shrunk, some.labels),
             "not sure: test digits on paper": flagged(model, certainty, pictures),
             "not sure: scikit-learn's digits": flagged(
                 model, certainty, (others.images / 16).astype(np.float32)

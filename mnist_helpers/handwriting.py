@@ -19,7 +19,7 @@ from mnist_helpers.marks import DigitNotFound, Marks, around_boxes, find_marks, 
 
 SIDE, INNER = 28, 20
 EDGE = (SIDE - INNER) // 2
-SMALLEST_DIGIT = 7  # pixels
+SMALLEST_DIGIT, SMALLEST_CUT_OUT = 7, 5  # pixels; on a page what is smaller may be dust
 THINNEST = 1.7  # of the 20 pixels: a finer stroke is thickened, since MNIST's pens were thick
 
 
@@ -66,7 +66,8 @@ def digits_from_image(image: Any) -> list[FoundDigit]:
         ink = find_ink(picture.pixels)
         marks = find_marks(ink)
         pixel = picture.scale / ink.enlarged  # of the image as given, for one of these
-        if marks.sizes.max() * pixel < SMALLEST_DIGIT:
+        smallest = SMALLEST_DIGIT if ink.enlarged == 1 else SMALLEST_CUT_OUT
+        if marks.sizes.max() * pixel < smallest:
             raise DigitNotFound(f"the ink is only {marks.sizes.max() * pixel:.0f} pixels long")
     except DigitNotFound as error:
         raise DigitNotFound(f"no digit in {name}: {error}") from None
@@ -74,7 +75,7 @@ def digits_from_image(image: Any) -> list[FoundDigit]:
     found = []
     for members in join_marks(marks.boxes):
         box = around_boxes(marks.boxes[members]) * pixel
-        if (box[2:] - box[:2]).max() < SMALLEST_DIGIT:
+        if (box[2:] - box[:2]).max() < smallest:
             continue
         left, top, right, bottom = (round(edge) for edge in box.tolist())
         cut = _cut_out(ink, marks, members)

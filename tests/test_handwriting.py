@@ -1,5 +1,6 @@
 """handwriting.py: from any image to digits as MNIST was made; what is no digit is refused."""
 
+import contextlib
 import io
 import itertools
 import struct
@@ -954,3 +955,13 @@ def test_a_digit_that_reaches_one_edge_is_found(edge):
     picture[top : top + height, left : left + width] = drawn
     [found] = digits_from_image(photographed((255 - picture) / 255, rng(0)))
     assert found.box == pytest.approx((left, top, left + width, top + height), abs=4)
+
+
+def test_digits_averaged_to_eight_by_eight_are_found(sample):
+    images = sample.test.images[:100, :, 4:24, 4:24].float() / 255
+    coarse = torch.nn.functional.interpolate(images, (8, 8), mode="area")
+    found = 0
+    for image in coarse:
+        with contextlib.suppress(DigitNotFound):
+            found += len(digits_from_image(image)) > 0
+    assert found >= 90
