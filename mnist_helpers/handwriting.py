@@ -6,7 +6,7 @@ digits", 1998; C. Yadav, L. Bottou, "Cold case: the lost MNIST digits", NeurIPS 
 """
 
 from dataclasses import dataclass
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -51,14 +51,18 @@ def digit_from_image(image: Any) -> FoundDigit:
         DigitNotFound: nothing but paper, nothing but ink, or too small.
         DataError: it is no readable image.
     """
-    found = digits_from_image(image)
-    return max(found, key=lambda digit: digit.steps["cut out"].size)
+
+    def area(digit: FoundDigit) -> int:
+        left, top, right, bottom = digit.box
+        return (right - left) * (bottom - top)
+
+    return max(digits_from_image(image), key=area)
 
 
 def digits_from_image(image: Any) -> list[FoundDigit]:
     """All digits in an image from left to right, at least one; else as `digit_from_image`."""
     picture = read_picture(image)
-    name = file_name(image) if isinstance(image, str | Path) else "the image"
+    name = file_name(image) if isinstance(image, str | PathLike) else "the image"
     width, height = picture.size
     try:
         if min(width, height) < SMALLEST_DIGIT:
@@ -67,17 +71,18 @@ def digits_from_image(image: Any) -> list[FoundDigit]:
         marks = find_marks(ink)
         pixel = picture.scale / ink.enlarged  # of the image as given, for one of these
         smallest = SMALLEST_DIGIT if ink.enlarged == 1 else SMALLEST_CUT_OUT
-        if marks.sizes.max() * pixel < smallest:
-            raise DigitNotFound(f"the ink is only {marks.sizes.max() * pixel:.0f} pixels long")
+        longest = marks.sizes.max() * pixel
+        if longest < smallest:
+            raise DigitNotFound(f"the ink is only {longest:.0f} pixels long")
     except DigitNotFound as error:
         raise DigitNotFound(f"no digit in {name}: {error}") from None
     steps = {"grey": ink.grey, "paper": ink.paper, "ink": ink.ink, "marks": marks.labels > 0}
     found = []
     for members in join_marks(marks.boxes):
-        box = around_boxes(marks.boxes[members]) * pixel
-        if (box[2:] - box[:2]).max() < smallest:
+        box = around_boxes(marks.boxes[members])
+        if (box[2:] - box[:2]).max() * pixel < smallest:
             continue
-        left, top, right, bottom = (round(edge) for edge in box.tolist())
+        left, top, right, bottom = (round(edge * pixel) for edge in box.tolist())
         cut = _cut_out(ink, marks, members)
         small = _as_mnist(cut)
         found.append(

@@ -965,3 +965,12 @@ def test_digits_averaged_to_eight_by_eight_are_found(sample):
         with contextlib.suppress(DigitNotFound):
             found += len(digits_from_image(image)) > 0
     assert found >= 90
+
+
+def test_the_largest_digit_is_taken_however_thin_its_pen():
+    picture = white(480, 720)
+    picture[20:420, 20:420] = 255 - draw_strokes(digit_strokes(2), 400, 4)
+    picture[100:360, 440:700] = 255 - draw_strokes(digit_strokes(8), 260, 30)
+    boxes = [digit.box for digit in digits_from_image(picture)]
+    assert len(boxes) == 2
+    assert digit_from_image(picture).box == boxes[0]
