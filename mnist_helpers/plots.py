@@ -530,16 +530,15 @@ def handwriting_steps(found: Sequence[FoundDigit], names: Sequence[str] = ()) ->
     shown = None
     for row, digit in zip(grid, found, strict=True):
         steps = list(digit.steps.values())
-        if steps[0] is shown:
-            for ax in row[:4]:
-                ax.set(xticks=[], yticks=[])
-                ax.spines[:].set_visible(False)
         shared = 4 if steps[0] is shown else 0
         shown = steps[0]
         limits = [(0, 1), (0, 1), (0, float(steps[2].max())), (0, 1), (0, 1), (0, 255)]
-        for ax, step, (low, high) in list(zip(row, steps, limits, strict=True))[shared:]:
-            ax.imshow(step, cmap="gray", vmin=low, vmax=high)
+        for index, (ax, step, (low, high)) in enumerate(zip(row, steps, limits, strict=True)):
             ax.set(xticks=[], yticks=[])
+            if index < shared:
+                ax.spines[:].set_visible(False)
+            else:
+                ax.imshow(step, cmap="gray", vmin=low, vmax=high)
     for ax, title in zip(grid[0], titles, strict=True):
         ax.set_title(title, fontsize=10)
     for ax, name in zip(grid[:, 0], names, strict=False):
