@@ -2,14 +2,25 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
+# All cores, one thread each; a notebook stays on one worker, and notebooks come first.
+PARALLEL := -n auto --dist loadscope --no-loadscope-reorder
 
-.PHONY: run test lab notebooks lint links
+.PHONY: run test check slow test-all lab notebooks tables lint links
 
 run: $(INSTALLED)  ## execute the notebooks into build/, print a summary
 	$(BIN)/python -m mnist_helpers notebooks --out build
 
-test: $(INSTALLED)  ## unit tests and every notebook, on the sample
-	$(BIN)/python -m pytest
+test: lint  ## unit tests and every notebook, on the sample
+	$(BIN)/python -m pytest $(PARALLEL)
+
+check: lint  ## lint and unit tests, before every commit
+	$(BIN)/python -m pytest $(PARALLEL) -p no:nbval -o addopts="" --import-mode=importlib \
+		-m "not slow" tests
+
+slow: $(INSTALLED)  ## solutions, signals, memory, fuzz; a browser and full MNIST where they are
+	$(BIN)/python -m pytest $(PARALLEL) -m slow
+
+test-all: test slow  ## all tiers
 
 lab: $(INSTALLED)  ## open JupyterLab
 	MNIST_DATA_DIR="$${MNIST_DATA_DIR:+$$(realpath "$$MNIST_DATA_DIR")}" $(BIN)/jupyter lab notebooks
@@ -20,15 +31,19 @@ notebooks: $(INSTALLED)  ## re-execute the committed notebooks on full MNIST
 	MNIST_SOURCE=mnist $(BIN)/python -m mnist_helpers notebooks --out build/committed/solutions --folder notebooks/solutions
 	cp build/committed/*.ipynb notebooks/
 	cp build/committed/solutions/*.ipynb notebooks/solutions/
-	mkdir -p images && cp build/committed/figures/04_evaluation-2.png images/mistakes.png
+	cp build/committed/figures/04_evaluation-2.png docs/mistakes.png
 
-lint: $(INSTALLED)  ## ruff for code and notebooks, mypy for types
+tables: $(INSTALLED)  ## write the tables of benchmarks/README.md from the rows in mnist_helpers/results
+	$(BIN)/python benchmarks/tables.py
+
+lint: $(INSTALLED)  ## ruff for code and notebooks, mypy for types, import-linter for the layers
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
-links: $(INSTALLED)  ## write the repository's address into badges, links and the Colab cell
-	$(BIN)/python tests/links.py
+links: $(INSTALLED)  ## badges, links and the Colab cell: `make links REF=v0.2.0` pins a release
+	$(BIN)/python tests/links.py $(REF)
 
 $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, for example: make run PYTHON=python3.12")'

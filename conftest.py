@@ -7,6 +7,9 @@ import pytest
 
 OUTPUT_TIMEOUT_SECONDS = 600
 
+# Beside another worker, a second thread costs more than it brings. Set before torch is loaded.
+if os.environ.get("PYTEST_XDIST_WORKER"):
+    os.environ["OMP_NUM_THREADS"] = "1"
 # The tests run on the sample unless told otherwise, and a notebook's kernel works in the
 # notebook's folder: so a relative data folder must become an absolute one.
 os.environ.setdefault("MNIST_SOURCE", "sample")
@@ -23,3 +26,5 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.output_timeout = OUTPUT_TIMEOUT_SECONDS
     if hasattr(item.parent, "skip_compare"):
         item.parent.skip_compare = (*item.parent.skip_compare, "stderr")
+    if "solutions" in item.path.relative_to(item.config.rootpath).parts:
+        item.add_marker("slow")

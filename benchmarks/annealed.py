@@ -4,7 +4,7 @@ Networks, epochs and batches stay as published; the learning rate rises to 0.003
 nothing, as in the recipe of `two_conv_dropout`. This one alternative was fixed beforehand: nothing
 is chosen by its test scores. Rows go to a CSV file; what stands there is not measured again.
 
-    python benchmarks/annealed.py [MODEL ...] [--seeds 5] [--out benchmarks/annealed.csv]
+    python benchmarks/annealed.py [MODEL ...] [--seeds 5] [--out FILE]
 """
 
 import argparse
@@ -19,14 +19,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("models", nargs="*", default=["lenet", "vgg"], metavar="MODEL")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".csv"))
+    parser.add_argument("--out", type=Path, default=mh.results.ANNEALED)
     options = parser.parse_args()
     entries = {}
     for name in options.models:
         recipe = replace(mh.ZOO[name].recipe, schedule="one_cycle", learning_rate=3e-3)
         entries[name] = replace(mh.ZOO[name], recipe=recipe)
     digits = mh.load_mnist(source="mnist")
-    print(mh.claims_table(mh.run_study(entries, range(options.seeds), digits, options.out)))
+    print(
+        mh.study.claims_table(
+            mh.study.run_study(entries, range(options.seeds), digits, options.out)
+        )
+    )
 
 
 if __name__ == "__main__":

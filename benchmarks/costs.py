@@ -29,7 +29,7 @@ def main() -> None:
                 seconds.append(history.seconds)
             ratios.append(seconds[1] / seconds[0])
         print(f"three_conv with {augmentation}: {statistics.median(ratios):.2f} times as long")
-    for name, corrupt in mh.CORRUPTIONS.items():
+    for name, corrupt in mh.robustness.CORRUPTIONS.items():
         start = time.perf_counter()
         corrupt(digits.test.images)
         print(f"{name}: {time.perf_counter() - start:.2f} s for {len(digits.test):,} digits")

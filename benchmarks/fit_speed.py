@@ -4,14 +4,13 @@ The usual loop: torchvision's data set with ToTensor and Normalize, a DataLoader
 it comes, float32. Both train the same network with the same batch size on the same 55,000
 digits; the accuracy on the other 5,000 shows that they learn the same. They take turns, each run
 in a process of its own, after a short run to warm up; only ratios of one turn are compared. Rows
-go to mnist_helpers/speed.csv, table `fit`.
+go to mnist_helpers/results/speed.csv, table `fit`.
 
     python benchmarks/fit_speed.py [MODEL ...] [--rounds 3]
 """
 
 import argparse
 import json
-import math
 import subprocess
 import sys
 import time
@@ -19,7 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from tables import replace_table
+from tables import fit_speed, measured
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Subset
@@ -38,7 +37,7 @@ def plain_epoch(model: nn.Module, recipe: mh.Recipe, dataset: Dataset[Any], seed
     start = time.perf_counter()
     network.train()
     for step, (images, labels) in enumerate(loader):
-        optimizer.param_groups[0]["lr"] = mh.learning_rate_at(recipe, step, len(loader))
+        optimizer.param_groups[0]["lr"] = mh.recipes.learning_rate_at(recipe, step, len(loader))
         optimizer.zero_grad()
         F.cross_entropy(network(images), labels, label_smoothing=recipe.label_smoothing).backward()
         optimizer.step()
@@ -56,7 +55,7 @@ def measure(name: str, how: str, seed: int) -> dict[str, float]:
         assert isinstance(normalize, mh.Normalize)
         scale = transforms.Normalize(normalize.mean.item(), normalize.std.item())
         steps = transforms.Compose([transforms.ToTensor(), scale])
-        dataset = datasets.MNIST(mh.data_folder(), transform=steps)
+        dataset = datasets.MNIST(mh.data.data_folder(), transform=steps)
         dataset.data, dataset.targets = train.images.squeeze(1), train.labels
         warm_up = Subset(dataset, range(20 * recipe.batch_size))
         plain_epoch(entry.build(), recipe, warm_up, seed)
@@ -85,7 +84,7 @@ def main() -> None:
         return
     names = options.models or list(mh.PUBLISHED)
     ways = ["plain", "float32"]
-    if mh.resolve_precision("auto", torch.device("cpu")) == "bfloat16":
+    if mh.device.resolve_precision("auto", torch.device("cpu")) == "bfloat16":
         ways.append("bfloat16")
     rows = []
     for seed in range(options.rounds):
@@ -95,23 +94,9 @@ def main() -> None:
                 result = json.loads(subprocess.check_output(command, text=True))
                 rows.append({"name": f"{name}, {how}", "seed": seed, **result})
                 print(rows[-1], flush=True)
-    frame = replace_table("fit", rows)
+    measured("fit", rows)
     print(f"{torch.get_num_threads()} threads, {mh.versions()}, {options.rounds} rounds")
-    table = frame.pivot(index="seed", columns="name")
-    for how in ways[1:]:
-        logs = []
-        for name in names:
-            plain, mine = f"{name}, plain", f"{name}, {how}"
-            ratio = table["seconds"][plain] / table["seconds"][mine]
-            accuracy = 100 * table["accuracy"]
-            print(
-                f"{name:<18}{how:<9} plain / fit {ratio.median():5.2f} "
-                f"({ratio.min():.2f} to {ratio.max():.2f}); accuracy "
-                f"plain {accuracy[plain].mean():.2f} ± {accuracy[plain].std():.2f}, "
-                f"fit {accuracy[mine].mean():.2f} ± {accuracy[mine].std():.2f}"
-            )
-            logs.append(math.log(ratio.median()))
-        print(f"geometric mean, {how}: {math.exp(sum(logs) / len(logs)):.2f}")
+    print(fit_speed())
 
 
 if __name__ == "__main__":

@@ -1,23 +1,29 @@
 """How well are digits read that do not look like MNIST's: enlarged ones on made paper, those of
 scikit-learn; how often letters, scribbles and blank paper are flagged; and how long it takes.
+Rows go to mnist_helpers/results/handwriting.csv.
 
-python benchmarks/handwriting.py
+    python benchmarks/handwriting.py [qualities] [times]
 """
 
+import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from scipy.interpolate import make_interp_spline
 from sklearn.datasets import load_digits
+from tables import fitted, handwriting, where
 
 import mnist_helpers as mh
 
+Rows = Iterator[dict[str, Any]]
 MODEL, SEEDS, COUNT = "fast_994", 5, 1_000
 FONTS = ("Sans", "Sans-Bold", "Sans-Oblique", "Serif", "SansMono")
 LETTERS = "ACEFHKLMNPRTUVWXYacdefhkmnprtuvwxy"  # those that look like digits are left out
@@ -28,7 +34,9 @@ def photos(digits: mh.DigitSet) -> list[np.ndarray]:
     rng = np.random.default_rng(0)
     images = digits.images[:, 0].numpy()
     return [
-        mh.photographed(mh.pasted(image, rng), rng, dark_on_bright=bool(rng.integers(2)))
+        mh.handwriting.photographed(
+            mh.handwriting.pasted(image, rng), rng, dark_on_bright=bool(rng.integers(2))
+        )
         for image in images
     ]
 
@@ -46,8 +54,8 @@ def found(pictures: Iterable[np.ndarray]) -> torch.Tensor:
     images = []
     for picture in pictures:
         try:
-            images.append(mh.digit_from_image(picture).image)
-        except mh.DigitNotFound:
+            images.append(mh.handwriting.digit_from_image(picture).image)
+        except mh.handwriting.DigitNotFound:
             images.append(torch.zeros(1, 28, 28, dtype=torch.uint8))
     return torch.stack(images)
 
@@ -79,7 +87,9 @@ def scribbles(count: int) -> list[np.ndarray]:
     pictures = []
     for _ in range(count):
         points = make_interp_spline(range(8), rng.uniform(0.1, 0.9, (8, 2)))(np.linspace(0, 7, 99))
-        pictures.append(255 - mh.draw_strokes([points.clip(0.05, 0.95)], 280, rng.uniform(10, 30)))
+        pictures.append(
+            255 - mh.handwriting.draw_strokes([points.clip(0.05, 0.95)], 280, rng.uniform(10, 30))
+        )
     return pictures
 
 
@@ -88,7 +98,9 @@ def blank(count: int) -> list[np.ndarray]:
     rng = np.random.default_rng(0)
     empty = np.zeros((480, 640), dtype=np.float32)
     return [
-        mh.photographed(empty, rng, bool(i % 2), *rng.uniform(0, [0.6, 0.06, 0.06, i % 4 // 2 / 2]))
+        mh.handwriting.photographed(
+            empty, rng, bool(i % 2), *rng.uniform(0, [0.6, 0.06, 0.06, i % 4 // 2 / 2])
+        )
         for i in range(count)
     ]
 
@@ -105,91 +117,93 @@ def flagged(
     sure = []
     for picture in pictures:
         try:
-            sure.append(bool(mh.read_digits(model, picture, certainty)[0].sure))
-        except mh.DigitNotFound:
+            sure.append(bool(mh.handwriting.read_digits(model, picture, certainty)[0].sure))
+        except mh.handwriting.DigitNotFound:
             sure.append(False)
     return 100 * (1 - statistics.mean(sure))
-
-
-def line(name: str, values: list[float]) -> str:
-    """Mean and standard deviation over the seeds."""
-    return f"{name:<52}{statistics.mean(values):6.2f} ± {statistics.stdev(values):.2f} %"
 
 
 def read_all(model: torch.nn.Module, paths: Iterable[Path]) -> None:
     """Read files one after the other, and keep nothing."""
     for path in paths:
-        mh.read_digits(model, path)
+        mh.handwriting.read_digits(model, path)
 
 
-def milliseconds(work: Callable[[], object], count: int) -> float:
-    """The median of three rounds, for each of `count`."""
-    rounds = []
-    for _ in range(3):
+def milliseconds(name: str, work: Callable[[], object], count: int) -> Rows:
+    """Three rounds, for each of `count`."""
+    for number in range(3):
         start = time.perf_counter()
         work()
-        rounds.append(time.perf_counter() - start)
-    return 1_000 * statistics.median(rounds) / count
+        value = round(1_000 * (time.perf_counter() - start) / count, 2)
+        yield {"name": name, "seed": number, "value": value, "unit": "ms"}
 
 
-def main() -> None:
-    """Print all figures: means over the seeds of the model, which learned MNIST only."""
-    torch.set_num_threads(1)
-    digits = mh.load_mnist(source="mnist")
+def qualities(digits: mh.Mnist, pictures: list[np.ndarray]) -> Rows:
+    """Parts of right answers and of doubts, a row for each seed of the model."""
     train, validation = digits.train.split(1 / 12, seed=0)
-    some = digits.test.select(torch.arange(COUNT))
-    pictures = photos(some)
-    through = found(digits.test.images[:, 0].numpy())
+    test, some = digits.test, digits.test.select(torch.arange(COUNT))
+    through = found(test.images[:, 0].numpy())
     photographed, naive = found(pictures), torch.stack([naively(one) for one in pictures])
     others = load_digits()
-    foreign = found((others.images / 16).astype(np.float32))
-    targets = torch.from_numpy(others.target).long()
+    scans = (others.images / 16).astype(np.float32)
+    foreign, targets = found(scans), torch.from_numpy(others.target).long()
     shrunk = found(coarse(some))
     strange = {"letters": letters(), "scribbles": scribbles(200), "blank paper": blank(200)}
-    scores: dict[str, list[float]] = {}
-    confused = torch.zeros(10, 10, dtype=torch.int64)
+    strange = {"test digits on paper": pictures, "scikit-learn's digits": list(scans), **strange}
     for seed in range(SEEDS):
         entry = mh.ZOO[MODEL]
         model = entry.build(seed=seed)
-        mh.fit(model, train, validation, entry.recipe, device="cpu", verbose=False)
+        recipe = replace(entry.recipe, seed=seed)
+        fitted(model, train, validation, recipe)
         certainty = mh.fit_certainty(model, validation)
-        plain = accuracy(model, digits.test.images, digits.test.labels)
-        moved = accuracy(model, through, digits.test.labels)
-        results = {
+        plain = accuracy(model, test.images, test.labels)
+        moved = accuracy(model, through, test.labels)
+        values = {
             "10,000 test digits as they are": plain,
-            "... through digit_from_image": moved,
-            "... the difference": moved - plain,
+            "the same, through digit_from_image": moved,
+            "the difference": moved - plain,
             f"{COUNT:,} on paper, through digit_from_image": accuracy(
                 model, photographed, some.labels
             ),
             f"{COUNT:,} on paper, resized naively": accuracy(model, naive, some.labels),
-            "the same as they are": accuracy(model, some.images, some.labels),
+            f"the same {COUNT:,} as they are": accuracy(model, some.images, some.labels),
             "scikit-learn's 1,797 digits of 8x8": accuracy(model, foreign, targets),
             f"{COUNT:,} test digits averaged to 8x8": accuracy(model, shrunk, some.labels),
-            "not sure: test digits on paper": flagged(model, certainty, pictures),
-            "not sure: scikit-learn's digits": flagged(
-                model, certainty, (others.images / 16).astype(np.float32)
-            ),
             **{f"not sure: {n}": flagged(model, certainty, p) for n, p in strange.items()},
         }
-        confused += mh.report_on(mh.predict(model, foreign), targets, "8x8").confusion
-        for name, value in results.items():
-            scores.setdefault(name, []).append(value)
-    print(f"{MODEL}, {SEEDS} seeds, mean ± sd")
-    for name, values in scores.items():
-        print(line(name, values))
-    confused.fill_diagonal_(0)
-    order = confused.flatten().argsort(descending=True).tolist()
-    pairs = [f"{i // 10} as {i % 10} ({int(confused.flatten()[i])})" for i in order[:6]]
-    print(f"scikit-learn's digits, most frequent mistakes of {SEEDS} models: {', '.join(pairs)}")
+        for name, value in values.items():
+            unit = "points" if "difference" in name else "%"
+            yield {"name": name, "seed": seed, "value": round(value, 2), "unit": unit}
+
+
+def times(digits: mh.Mnist, pictures: list[np.ndarray]) -> Rows:
+    """Of one image in memory, and of many files with their prediction; one thread."""
+    model = mh.ZOO[MODEL].build()
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{index:04}.png" for index in range(COUNT)]
         for path, picture in zip(paths, pictures, strict=True):
             Image.fromarray(picture).save(path)
-        arrays = milliseconds(lambda: found(pictures[:200]), 200)
-        files = milliseconds(lambda: read_all(model, paths), 1)
-    print(f"one image of 640x480, one thread: {arrays:.1f} ms")
-    print(f"{COUNT:,} PNG files of 640x480, read and predicted: {files / 1_000:.1f} s")
+        yield from milliseconds("one 640x480 image", lambda: found(pictures[:200]), 200)
+        yield from milliseconds(
+            "one such PNG file, read and predicted", lambda: read_all(model, paths), COUNT
+        )
+
+
+PARTS = {"qualities": qualities, "times": times}
+
+
+def main() -> None:
+    """Measure the parts that are asked for again, write their rows, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("parts", nargs="*", metavar="PART", default=list(PARTS))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    digits = mh.load_mnist(source="mnist")
+    pictures = photos(digits.test.select(torch.arange(COUNT)))
+    for part in options.parts:
+        rows = [{"part": part, **row, **where()} for row in PARTS[part](digits, pictures)]
+        mh.results.add_rows(mh.results.HANDWRITING, rows, replacing={"part": part})
+    print(handwriting())
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ Accuracies are those of 10,000 training digits held out for validation, learned 
 predictions. Within a table the entries take turns, in one process, each after a throw-away run;
 freed memory is kept for all of them. In the ladder, learning rate and epochs were set anew for
 each idea.
-Rows go to mnist_helpers/speed.csv, tables `ladder`, `alone` and `steps`.
+Rows go to mnist_helpers/results/speed.csv, tables `ladder`, `alone` and `steps`.
 
     python benchmarks/ladder.py [ladder] [alone] [steps] [--seeds 5]
 """
@@ -16,8 +16,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import tables
 import torch
-from tables import replace_table, summary
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
@@ -32,7 +32,7 @@ FAST = mh.ZOO["fast_99"]
 def usual_loop(train: mh.DigitSet, images: Tensor, seed: int) -> Tensor:
     """`two_conv` as most scripts train it: image by image through a DataLoader, five epochs."""
     torch.manual_seed(seed)
-    dataset = datasets.MNIST(mh.data_folder(), transform=transforms.ToTensor())
+    dataset = datasets.MNIST(mh.data.data_folder(), transform=transforms.ToTensor())
     dataset.data, dataset.targets = train.images.squeeze(1), train.labels
     model = mh.ZOO["two_conv"].build(seed=seed)
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
@@ -52,7 +52,7 @@ def with_fit(name: str, build: Callable[..., nn.Module] | None = None, **changes
         recipe = replace(entry.recipe, **{"keep": "last", "seed": seed, **changes})
         model = (build or entry.build)(seed=seed)
         few = train.select(torch.arange(64))
-        mh.fit(model, train, few, recipe, device="cpu", verbose=False)
+        tables.fitted(model, train, few, recipe)
         return mh.predict_logits(model, images).argmax(dim=1)
 
     return race
@@ -60,7 +60,7 @@ def with_fit(name: str, build: Callable[..., nn.Module] | None = None, **changes
 
 def speed_run(build: Callable[..., nn.Module] = FAST.build, **changes: Any) -> Race:
     """The fast recipe, changed, without what `fit` does besides."""
-    return mh.SpeedRun(build, replace(FAST.recipe, **changes), "cpu").race
+    return mh.speed.SpeedRun(build, replace(FAST.recipe, **changes), "cpu").race
 
 
 def network(change: Callable[[list[nn.Module]], list[nn.Module]]) -> Callable[..., nn.Module]:
@@ -124,7 +124,7 @@ def whitening(train: mh.DigitSet) -> Callable[[list[nn.Module]], list[nn.Module]
 
 def ridge_finish() -> Race:
     """The usual race, then the last layer anew, in closed form, on 20,000 digits' features."""
-    run = mh.SpeedRun(FAST.build, FAST.recipe, "cpu")
+    run = mh.speed.SpeedRun(FAST.build, FAST.recipe, "cpu")
 
     def race(train: mh.DigitSet, images: Tensor, seed: int) -> Tensor:
         run.race(train, images[:1], seed)
@@ -142,24 +142,22 @@ def ridge_finish() -> Race:
 
 def growing_batch() -> Race:
     """A first half of batches of 128, then batches of 512: two recipes, one after the other."""
-    small, large = (
-        mh.SpeedRun(FAST.build, replace(FAST.recipe, batch_size=size), "cpu") for size in (128, 512)
-    )
-    large.model, large.optimizer = small.model, small.optimizer
+    run = mh.speed.SpeedRun(FAST.build, FAST.recipe, "cpu")
 
     def race(train: mh.DigitSet, images: Tensor, seed: int) -> Tensor:
-        small._restart(seed)
+        run.trainer.restart(FAST.build(seed=seed).state_dict(), seed)
+        run.model.train()
         total = FAST.recipe.epoch_size or len(train)
         generator, steps = torch.Generator().manual_seed(seed), total // 256
         order = torch.randperm(len(train), generator=generator)[:total]
-        halves = ((small, order[: total // 2], 0), (large, order[total // 2 :], total // 2))
-        for run, half, before in halves:
-            for part in half.split(run.recipe.batch_size):
-                rate = mh.learning_rate_at(replace(FAST.recipe, epochs=1), before // 256, steps)
-                run._set_rate(rate)
-                run._step(mh.shift(train.images[part], generator), train.labels[part])
+        before = 0
+        for size, half in ((128, order[: total // 2]), (512, order[total // 2 :])):
+            for part in half.split(size):
+                rate = mh.recipes.learning_rate_at(FAST.recipe, before // 256, steps)
+                shifted = mh.augmentation.shift(train.images[part], generator)
+                run.trainer.step(shifted, train.labels[part], rate)
                 before += len(part)
-        return mh.predict_logits(small.model, images).argmax(dim=1)
+        return mh.predict_logits(run.model, images).argmax(dim=1)
 
     return race
 
@@ -226,19 +224,19 @@ def steps(train: mh.DigitSet) -> dict[str, Race]:
         races[f"fast_99, {count} steps"] = speed_run(epoch_size=256 * count)
     for count in (220, 260):
         recipe = replace(slow.recipe, epoch_size=384 * count // 2)
-        races[f"fast_994, {count} steps"] = mh.SpeedRun(slow.build, recipe, "cpu").race
+        races[f"fast_994, {count} steps"] = mh.speed.SpeedRun(slow.build, recipe, "cpu").race
     return races
 
 
 def main() -> None:
     """Run the tables that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("tables", nargs="*", metavar="TABLE", default=["ladder", "alone", "steps"])
+    parser.add_argument("parts", nargs="*", metavar="PART", default=["ladder", "alone", "steps"])
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args()
     train, validation = mh.load_mnist(source="mnist").train.split(10_000, seed=0)
     warm_up = train.select(torch.arange(2_000))
-    for table in options.tables:
+    for table in options.parts:
         races = {"ladder": ladder, "alone": alone, "steps": steps}[table](train)
         for race in races.values():
             race(warm_up, validation.images[:1_000], 1_000)
@@ -251,7 +249,8 @@ def main() -> None:
                 accuracy = (predictions == validation.labels).float().mean().item()
                 rows.append({"name": name, "seed": seed, "seconds": seconds, "accuracy": accuracy})
                 print(f"{name}, seed {seed}: {accuracy:.2%}, {seconds:.2f} s", flush=True)
-        print(f"\n{mh.versions()}\n{summary(replace_table(table, rows))}\n")
+        tables.measured(table, rows)
+        print(f"\n{mh.versions()}\n{tables.validation(table)}\n")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""What fights overfitting: the study behind notebook 07, into mnist_helpers/regularisation.csv.
+"""What fights overfitting: the study behind notebook 07.
 
     python benchmarks/regularisation.py [PART ...]
 
-The parts: `changes` (one change at a time from `two_conv`, then combined), `small` (100, 1,000 and
-10,000 training digits), `records` (`record` and `tiny`); without one, all. Rows that the file has
-are not measured again, so a command that was stopped goes on. Every run trains on digits of the
-55,000, compares on 5,000 others, and keeps its last weights; the test set is opened afterwards.
+Rows go to mnist_helpers/results/regularisation.csv. The parts: `changes` (one change at a time
+from `two_conv`, then combined), `small` (100, 1,000 and 10,000 training digits), `records`
+(`record` and `tiny`); without one, all. Rows that the file has are not measured again, so a
+command that was stopped goes on. Every run trains on digits of the 55,000, compares on 5,000
+others, and keeps its last weights; the test set is opened afterwards.
 """
 
 import argparse
@@ -13,13 +14,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import pandas as pd
 import torch
 
 import mnist_helpers as mh
 from mnist_helpers import models
-from mnist_helpers.study import measure
-from mnist_helpers.study_files import add_rows
+from mnist_helpers.study.run import COLUMNS
 
 PLAIN = mh.Recipe(epochs=6, batch_size=128, optimizer="adam", learning_rate=1e-3, keep="last")
 TWO_CONV = partial(mh.ZooEntry, source="two_conv, with one change")
@@ -56,7 +55,7 @@ def small_sets(digits: mh.Mnist, out: Path, seeds: int) -> None:
     """
     done: set[tuple[str, int]] = set()
     if out.exists():
-        frame = mh.read_study(out)
+        frame = mh.study.read_study(out)
         done = set(zip(frame["model"], frame["seed"], strict=True))
     train, validation = digits.train.split(1 / 12, seed=0)
     for seed in range(seeds):
@@ -67,30 +66,18 @@ def small_sets(digits: mh.Mnist, out: Path, seeds: int) -> None:
                 name = f"{change}, {size} digits"
                 if (name, seed) in done:
                     continue
-                row = measure(CHANGES[change], seed, repeated, validation, digits.test)
-                add_rows(out, [{"model": name, "seed": seed, "source": digits.source, **row}])
+                row = mh.study.measure(CHANGES[change], seed, repeated, validation, digits.test)
+                mh.results.add_rows(
+                    out, [{"model": name, "seed": seed, "source": digits.source, **row}], COLUMNS
+                )
                 print(f"{name}, seed {seed}: test accuracy {row['test_accuracy']:.2%}", flush=True)
-
-
-def summary(study: pd.DataFrame) -> str:
-    """The lines of the README's table, and one for each other row of the study."""
-    lines = []
-    for name, runs in study.groupby("model", sort=False):
-        accuracy = 100 * runs["test_accuracy"]
-        low, high = mh.mean_interval(list(accuracy))
-        lines.append(
-            f"| `{name}` | {runs['parameters'].iloc[0]:,} | {runs['epochs'].iloc[0]} "
-            f"| {accuracy.mean():.2f} ± {accuracy.std():.2f} (n {len(runs)}) "
-            f"| {low:.2f} to {high:.2f} | {runs['train_seconds'].mean() / 60:.1f} |"
-        )
-    return "\n".join(lines)
 
 
 def main() -> None:
     """Measure what is asked for and missing."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("parts", nargs="*", metavar="PART", default=["changes", "small", "records"])
-    parser.add_argument("--out", type=Path, default=mh.REGULARISATION_CSV)
+    parser.add_argument("--out", type=Path, default=mh.results.REGULARISATION)
     parser.add_argument(
         "--seeds", type=int, default=5, help="`tiny` takes twice as many, `small` three at most"
     )
@@ -98,15 +85,14 @@ def main() -> None:
     digits = mh.load_mnist(source="mnist")
     for part in options.parts:
         if part == "changes":
-            mh.run_study(CHANGES, range(options.seeds), digits, options.out)
+            mh.study.run_study(CHANGES, range(options.seeds), digits, options.out)
         elif part == "small":
             small_sets(digits, options.out, min(options.seeds, 3))
         elif part == "records":
             for name, seeds in (("record", options.seeds), ("tiny", 2 * options.seeds)):
-                mh.run_study({name: mh.ZOO[name]}, range(seeds), digits, options.out)
+                mh.study.run_study({name: mh.ZOO[name]}, range(seeds), digits, options.out)
         else:
             parser.error(f"no part {part!r}: choose of changes, small, records")
-    print(summary(mh.read_study(options.out)))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 The larger sets are MNIST's training digits over and over, each copy shifted at random. Every size
 runs in a process of its own, after a short run to warm up. Memory is the peak of the process, above
 what it had before the set was made; so the set itself is in it. Rows go to
-mnist_helpers/speed.csv, table `scaling`.
+mnist_helpers/results/speed.csv, table `scaling`.
 
     python benchmarks/scaling.py [--rounds 3]
 """
@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from tables import replace_table
+from tables import measured, scaling
 
 import mnist_helpers as mh
 
@@ -29,7 +29,9 @@ def enlarged(digits: mh.DigitSet, size: int) -> mh.DigitSet:
     images, generator = torch.empty(size, 1, 28, 28, dtype=torch.uint8), torch.Generator()
     for start in range(0, size, 10_000):
         chosen = torch.arange(start, min(start + 10_000, size)) % len(digits)
-        images[start : start + 10_000] = mh.shift(digits.images[chosen], generator, pixels=2)
+        images[start : start + 10_000] = mh.augmentation.shift(
+            digits.images[chosen], generator, pixels=2
+        )
     return mh.DigitSet(images, digits.labels.repeat(-(-size // len(digits)))[:size], "repeated")
 
 
@@ -73,15 +75,8 @@ def main() -> None:
             command = [sys.executable, __file__, "--one", str(size)]
             result = json.loads(subprocess.check_output(command, text=True))
             rows.append({"name": str(size), "seed": seed, **result})
-    table = replace_table("scaling", rows).pivot(index="seed", columns="name")
-    for size in SIZES:
-        seconds, first = table["seconds"][str(size)], table["seconds"][str(SIZES[0])]
-        ratio = (seconds / first) / (size / SIZES[0])
-        most = table["memory"][str(size)].max()
-        print(
-            f"{size:>8,} digits: {seconds.median():6.2f} s, {ratio.median():.2f} of proportional "
-            f"({ratio.min():.2f} to {ratio.max():.2f}); memory {most:.2f} times the set"
-        )
+    measured("scaling", rows)
+    print(scaling())
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 By the protocol of benchmarks/README.md, on the test set, with nothing left to choose. The
 contenders take turns in one process; each has one throw-away run before. The usual script, which
 takes minutes, comes last, with fewer seeds and without a throw-away run. Rows go to
-mnist_helpers/speed.csv, tables `race` (all contenders) and `cold` (processes of their own); on a
-GPU they are `race on cuda` and `cold on cuda`.
+mnist_helpers/results/speed.csv, tables `race` (all contenders) and `cold` (processes of their
+own); on a GPU they are `race on cuda` and `cold on cuda`.
 
     python benchmarks/speed.py [--seeds 30] [--plain-seeds 2] [--device cpu]
 """
@@ -19,8 +19,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import tables
 import torch
-from tables import race_table, replace_table
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
@@ -37,7 +37,7 @@ clock.append(time.perf_counter())
 digits = mh.load_mnist(source="mnist")
 clock.append(time.perf_counter())
 entry = mh.ZOO["fast_99"]
-run = mh.SpeedRun(entry.build, entry.recipe, device="{device}")
+run = mh.speed.SpeedRun(entry.build, entry.recipe, device="{device}")
 clock.append(time.perf_counter())
 run.race(digits.train, digits.test.images, 0)
 clock.append(time.perf_counter())
@@ -63,7 +63,7 @@ def plain(seed: int, device: str) -> Iterator[tuple[float, float]]:
     """
     torch.manual_seed(seed)
     scale = transforms.Compose([transforms.ToTensor(), transforms.Normalize(0.1307, 0.3081)])
-    folder = mh.data_folder()
+    folder = mh.data.data_folder()
     train = DataLoader(datasets.MNIST(folder, train=True, transform=scale), 64, shuffle=True)
     test = DataLoader(datasets.MNIST(folder, train=False, transform=scale), 1000)
     model = plain_network().to(device)
@@ -158,7 +158,7 @@ def main() -> None:
         ("fast_994", "fast_994", "auto"),
     ):
         entry = mh.ZOO[model]
-        run = mh.SpeedRun(entry.build, replace(entry.recipe, precision=precision), device)
+        run = mh.speed.SpeedRun(entry.build, replace(entry.recipe, precision=precision), device)
         contenders[name] = partial(run.race, train, images)
         if device != "cpu":
             print(f"{name}: the step is {'a CUDA graph' if run.captured else 'not captured'}")
@@ -176,9 +176,10 @@ def main() -> None:
     for seed in range(options.plain_seeds):
         rows.append({"name": "usual script", "seed": seed, **until_target(seed, device)})
     suffix = "" if device == "cpu" else f" on {device}"
-    table = race_table(replace_table(f"race{suffix}", rows, device))
-    print(f"\n{mh.versions()}, {torch.get_num_threads()} threads, {device}\n\n{table}\n")
-    for name, runs in replace_table(f"cold{suffix}", cold, device).groupby("name", sort=False):
+    tables.measured(f"race{suffix}", rows, device)
+    print(f"\n{mh.versions()}, {torch.get_num_threads()} threads, {device}\n")
+    print(f"{tables.race(f'race{suffix}')}\n")
+    for name, runs in tables.measured(f"cold{suffix}", cold, device).groupby("name", sort=False):
         print(f"{name}: {runs['seconds'].mean():.2f} s ± {runs['seconds'].std():.2f}")
 
 

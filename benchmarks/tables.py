@@ -1,56 +1,249 @@
-"""Rows of measurements into the CSV file that the package carries and notebook 10 reads."""
+"""Every table of benchmarks/README.md from the rows in mnist_helpers/results: `make tables`.
 
-from collections.abc import Iterable
+The scripts here measure, and give their rows to `measured`; the tables are made of the rows alone,
+so they can be made again anywhere. tests/test_results.py holds README and tables together.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
+from torch import nn
 
 import mnist_helpers as mh
+from mnist_helpers import results
+
+README = Path(__file__).with_name("README.md")
 
 
-def replace_table(table: str, rows: Iterable[dict[str, Any]], device: str = "cpu") -> pd.DataFrame:
-    """Put `rows` in the place of what the file has under `table`; return them."""
-    machine = mh.machine_name(mh.resolve_device(device))
-    where = {"machine": machine, "torch": torch.__version__.split("+")[0]}
-    new = pd.DataFrame([{"table": table, **row, **where} for row in rows])
-    old = pd.read_csv(mh.SPEED_CSV) if mh.SPEED_CSV.exists() else pd.DataFrame({"table": []})
-    frame = pd.concat([old[old["table"] != table], new])
-    frame = frame.sort_values("table", kind="stable")
-    frame.to_csv(mh.SPEED_CSV, index=False, float_format="%.5g")
-    return new
+def where(device: str = "cpu") -> dict[str, str]:
+    """The machine and the version of torch that numbers come from."""
+    machine = mh.device.machine_name(mh.resolve_device(device))
+    return {"machine": machine, "torch": mh.versions()["torch"]}
 
 
-def summary(rows: pd.DataFrame) -> str:
-    """A line for each name: accuracy and seconds as mean, spread and n."""
+def fitted(model: nn.Module, *arguments: Any, **options: Any) -> mh.History:
+    """`fit` on the CPU without a word; a stopped training ends the script, and is no result."""
+    history = mh.fit(model, *arguments, device="cpu", verbose=False, **options)
+    if history.interrupted:
+        raise KeyboardInterrupt
+    return history
+
+
+def measured(table: str, rows: Iterable[dict[str, Any]], device: str = "cpu") -> pd.DataFrame:
+    """Put `rows` in the place of what speed.csv has under `table`; return them."""
+    new = [{"table": table, **_rounded(row), **where(device)} for row in rows]
+    results.add_rows(results.SPEED, new, replacing={"table": table})
+    return speed(table)
+
+
+def _rounded(row: dict[str, Any]) -> dict[str, Any]:
+    return {k: float(f"{v:.5g}") if isinstance(v, float) else v for k, v in row.items()}
+
+
+def speed(table: str) -> pd.DataFrame:
+    """The rows of speed.csv under `table`."""
+    rows = results.read_rows(results.SPEED)
+    return rows[rows["table"] == table]
+
+
+def markdown(header: str, rows: Iterable[Iterable[object]]) -> str:
+    """A table in Markdown; `header` names the columns, parted by bars."""
+    columns = header.split("|")
+    lines = [f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|"]
+    return "\n".join([*lines, *(f"| {' | '.join(map(str, row))} |" for row in rows)])
+
+
+def spread(values: "pd.Series[float]", unit: float = 100, digits: int = 2) -> str:
+    """Mean, standard deviation and n, such as `99.17 ± 0.07 (n 30)`."""
+    values = unit * values
+    sd = f" ± {values.std():.{digits}f}" if len(values) > 1 else ""
+    return f"{values.mean():.{digits}f}{sd} (n {len(values)})"
+
+
+def interval(values: "pd.Series[float]") -> str:
+    """The 95 % interval of the mean in points, of three values at least."""
+    low, high = mh.mean_interval(list(values))
+    return f"{100 * low:.2f} to {100 * high:.2f}" if len(values) > 2 else ""
+
+
+def published() -> str:
+    """The five published models, and what became of their claims."""
+    return mh.study.claims_table(mh.study.read_study())
+
+
+def annealed() -> str:
+    """Two of them with another schedule."""
+    return mh.study.claims_table(mh.study.read_study(results.ANNEALED))
+
+
+def open_choices() -> str:
+    """What the published READMEs leave open."""
+    rows = results.read_rows(results.OPEN_CHOICES)
+    groups = rows.groupby(["model", "candidate"], sort=False)["accuracy"]
+    return markdown(
+        "model|candidate|validation accuracy, mean ± sd (points)",
+        [(f"`{model}`", candidate, spread(runs)) for (model, candidate), runs in groups],
+    )
+
+
+def regularisation(names: Callable[[str], bool]) -> str:
+    """Some models of the study behind notebook 07."""
+    study = mh.study.read_study(results.REGULARISATION)
+    rows = []
+    for name, runs in study.groupby("model", sort=False):
+        if names(name):
+            accuracy, minutes = runs["test_accuracy"], runs["train_seconds"].mean() / 60
+            first = runs.iloc[0]
+            cells = f"{first['parameters']:,}", first["epochs"], spread(accuracy)
+            rows.append((name, *cells, interval(accuracy), f"{minutes:.1f}"))
+    header = "|parameters|epochs|test accuracy, mean ± sd (points)|95 % interval|minutes"
+    return markdown(header, rows)
+
+
+def corruptions() -> str:
+    """Mean error under the fifteen corruptions, on clean digits, and under the worst one."""
+    rows = results.read_rows(results.ROBUSTNESS)
+    rows = rows[rows["part"] == "corruptions"].assign(error=lambda part: part.errors / part.total)
     lines = []
-    for name, group in rows.groupby("name", sort=False):
-        accuracy, seconds = 100 * group["accuracy"], group["seconds"]
-        low, _ = mh.mean_interval(group["accuracy"])
-        lines.append(
-            f"{name:<44} {accuracy.mean():6.2f} % ± {accuracy.std():.2f} "
-            f"(lower bound {100 * low:.2f})  {seconds.mean():8.3f} s ± {seconds.std():.3f}, "
-            f"median {seconds.median():.3f}  n {len(group)}"
-        )
-    return "\n".join(lines)
+    for name, runs in rows.groupby("model", sort=False):
+        table = runs.pivot(index="seed", columns="corruption", values="error")
+        clean = table.pop("clean")
+        worst = table.mean().idxmax()
+        mean = spread(table.mean(axis=1), digits=1)
+        lines.append((name, mean, spread(clean), f"{worst}, {100 * table[worst].mean():.1f}"))
+    return markdown("|mean of the fifteen, error in %|clean digits|the worst", lines)
 
 
-def race_table(race: pd.DataFrame) -> str:
-    """The table `race` in Markdown, the slowest first."""
+def attacks() -> str:
+    """What is left under FGSM and PGD."""
+    rows = results.read_rows(results.ROBUSTNESS)
+    rows = rows[rows["part"] == "attacks"].assign(right=lambda part: 1 - part.errors / part.total)
+    table = rows.pivot_table("right", ["model", "attack"], "epsilon", sort=False)
     lines = [
-        "| | test accuracy, mean ± sd (points) | 95 % interval | seconds, mean ± sd "
-        "| times as long as `fast_99` |",
-        "| --- | --- | --- | --- | --- |",
+        (*names, *(f"{100 * value:.1f}" for value in line))
+        for names, line in zip(table.index, table.to_numpy(), strict=True)
     ]
-    seconds = race.groupby("name")["seconds"].mean().sort_values(ascending=False)
+    steps = "|".join(f"{epsilon:g}" for epsilon in table.columns)
+    return markdown(f"trained|attack|{steps}", lines)
+
+
+def handwriting() -> str:
+    """Digits that do not look like MNIST's, things that are none, and the time it takes."""
+    rows = results.read_rows(results.HANDWRITING)
+    groups = rows.groupby(["name", "unit"], sort=False)["value"]
+    lines = [(name, f"{spread(runs, unit=1)}", unit) for (name, unit), runs in groups]
+    return markdown("|mean ± sd|unit", lines)
+
+
+def race(table: str = "race") -> str:
+    """The race to 99 %, the slowest first."""
+    rows = speed(table)
+    seconds = rows.groupby("name")["seconds"].mean().sort_values(ascending=False)
+    lines = []
     for name in seconds.index:
-        runs = race[race["name"] == name]
-        accuracy, time = 100 * runs["accuracy"], runs["seconds"]
-        low, high = mh.mean_interval(accuracy)
-        interval = f"{low:.2f} to {high:.2f}" if len(runs) > 2 else ""
+        runs = rows[rows["name"] == name]
+        accuracy, time = runs["accuracy"], runs["seconds"]
+        times = f"{seconds[name] / seconds['fast_99']:.1f}"
+        took = f"{time.mean():.2f} ± {time.std():.2f}"
+        lines.append((name, spread(accuracy), interval(accuracy), took, times))
+    header = "|test accuracy, mean ± sd (points)|95 % interval|seconds, mean ± sd"
+    return markdown(f"{header}|times as long as `fast_99`", lines)
+
+
+def cold() -> str:
+    """Where the seconds of a whole process go."""
+    groups = speed("cold").groupby("name", sort=False)["seconds"]
+    return markdown("|seconds, mean ± sd", [(n, spread(runs, unit=1)) for n, runs in groups])
+
+
+def fit_ratios() -> dict[str, dict[str, float]]:
+    """By precision and model: the usual loop's seconds divided by those of `fit`, median."""
+    table = speed("fit").pivot(index="seed", columns="name", values="seconds")
+    ratios: dict[str, dict[str, float]] = {}
+    for column in table:
+        model, _, way = str(column).rpartition(", ")
+        if way != "plain":
+            ratio = (table[f"{model}, plain"] / table[column]).median()
+            ratios.setdefault(way, {})[model] = ratio
+    for way, of_models in ratios.items():
+        logs = [math.log(ratio) for ratio in of_models.values()]
+        ratios[way] = {**of_models, "geometric mean": math.exp(sum(logs) / len(logs))}
+    return ratios
+
+
+def fit_speed() -> str:
+    """One epoch with the usual loop and with `fit`."""
+    rows, ratios = speed("fit"), fit_ratios()
+    accuracy = {name: spread(runs) for name, runs in rows.groupby("name")["accuracy"]}
+    lines = []
+    for model in next(iter(ratios.values())):
+        cells = [accuracy.get(f"{model}, {way}", "") for way in ("plain", *ratios)]
+        lines.append((model, *(f"{of[model]:.2f}" for of in ratios.values()), *cells))
+    header = "|".join(f"usual loop / `fit`, {way}" for way in ratios)
+    ways = "|".join(f"`fit`, {way}" for way in ratios)
+    return markdown(f"model|{header}|accuracy: usual loop|{ways}", lines)
+
+
+def scaling() -> str:
+    """Seconds and memory against the number of digits."""
+    rows = speed("scaling").astype({"name": int})
+    seconds = rows.pivot(index="seed", columns="name", values="seconds")
+    first, lines = min(seconds.columns), []
+    for size in seconds.columns:
+        ratio = (seconds[size] / seconds[first]).median() / (size / first)
+        memory = rows[rows["name"] == size]["memory"].max()
         lines.append(
-            f"| {name} | {accuracy.mean():.2f} ± {accuracy.std():.2f} (n {len(runs)}) "
-            f"| {interval} | {time.mean():.2f} ± {time.std():.2f} "
-            f"| {seconds[name] / seconds['fast_99']:.1f} |"
+            (f"{size:,}", f"{seconds[size].median():.1f}", f"{ratio:.2f}", f"{memory:.2f}")
         )
-    return "\n".join(lines)
+    return markdown("digits|seconds|of proportional|memory, in raw sets", lines)
+
+
+def validation(table: str) -> str:
+    """Entries that were compared on validation digits: accuracy, its lower end, and seconds."""
+    lines = []
+    for name, runs in speed(table).groupby("name", sort=False):
+        low, _ = mh.mean_interval(list(runs["accuracy"]))
+        cells = spread(runs["accuracy"]), f"{100 * low:.2f}", f"{runs['seconds'].median():.2f}"
+        lines.append((name, *cells))
+    return markdown("|validation accuracy, mean ± sd (points)|lower end|seconds, median", lines)
+
+
+def of_records(name: str) -> bool:
+    """Whether a model of the study is one of the two extremes."""
+    return name in ("record", "tiny")
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "published": published,
+    "annealed": annealed,
+    "open choices": open_choices,
+    "records": lambda: regularisation(of_records),
+    "changes": lambda: regularisation(lambda n: not of_records(n) and "digits" not in n),
+    "small": lambda: regularisation(lambda n: "digits" in n),
+    "corruptions": corruptions,
+    "attacks": attacks,
+    "handwriting": handwriting,
+    "race": race,
+    "cold": cold,
+    "fit": fit_speed,
+    "scaling": scaling,
+    **{name: partial(validation, name) for name in ("ladder", "alone", "steps")},
+}
+
+
+def with_tables(text: str) -> str:
+    """The text with a fresh table after each `<!-- table: NAME -->`, up to the next empty line."""
+
+    def fresh(match: re.Match[str]) -> str:
+        return f"{match[1]}\n{TABLES[match[2]]()}\n"
+
+    return re.sub(r"(<!-- table: ([\w ]+) -->)\n(?:\|.*\n)*", fresh, text)
+
+
+if __name__ == "__main__":
+    README.write_text(with_tables(README.read_text(encoding="utf-8")), encoding="utf-8")

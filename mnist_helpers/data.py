@@ -116,14 +116,11 @@ class DigitSet(Dataset[tuple[Tensor, int]]):
             DataError: the images are not 28x28 grey, or a label is not 0 to 9.
         """
         name = name or type(dataset).__name__
-        data, targets = getattr(dataset, "data", None), getattr(dataset, "targets", None)
+        data: Any = getattr(dataset, "data", None)
+        targets: Any = getattr(dataset, "targets", None)
         plain = getattr(dataset, "transforms", None) is None
-        if (
-            plain
-            and isinstance(data, Tensor)
-            and isinstance(targets, Tensor)
-            and targets.dim() == 1
-        ):
+        whole = isinstance(data, Tensor) and isinstance(targets, Tensor) and targets.dim() == 1
+        if plain and whole:
             return cls(data.reshape(-1, 1, *data.shape[1:]), targets.long(), name)
         images, labels = zip(*((_grey(image), int(label)) for image, label in dataset), strict=True)
         return cls(torch.stack(images), torch.tensor(labels), name)
@@ -176,14 +173,16 @@ def load_mnist(data_dir: str | Path | None = None, source: str = "auto") -> Mnis
     except DataError as error:
         if source == "mnist":
             raise
-        print(_sample_banner(error))
+        print(
+            "*** SAMPLE: 5,000 of MNIST's 70,000 digits. Scores below are not MNIST scores. ***\n"
+            f"Why: {error}.\n"
+            "Set MNIST_DATA_DIR to a folder that has the files, then run again."
+        )
         return _load_sample()
-    train_images, train_labels, test_images, test_labels = (arrays[name] for name in SHA256)
-    return Mnist(
-        DigitSet(train_images.unsqueeze(1), train_labels.long(), "mnist/train"),
-        DigitSet(test_images.unsqueeze(1), test_labels.long(), "mnist/test"),
-        "mnist",
-    )
+    images, labels, test_images, test_labels = (arrays[name] for name in SHA256)
+    train = DigitSet(images.unsqueeze(1), labels.long(), "mnist/train")
+    test = DigitSet(test_images.unsqueeze(1), test_labels.long(), "mnist/test")
+    return Mnist(train, test, "mnist")
 
 
 def data_folder(data_dir: str | Path | None = None) -> Path:
@@ -204,12 +203,3 @@ def _load_sample() -> Mnist:
     order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(0))
     train, test = whole.select(order).split(1_000, seed=0)
     return Mnist(train, DigitSet(test.images, test.labels, "sample/test"), "sample")
-
-
-def _sample_banner(error: DataError) -> str:
-    """What failed, what is used instead and how to get the full set."""
-    return (
-        "*** SAMPLE: 5,000 of MNIST's 70,000 digits. Scores below are not MNIST scores. ***\n"
-        f"Why: {error}.\n"
-        "Set MNIST_DATA_DIR to a folder that has the files, then run again."
-    )

@@ -1,21 +1,38 @@
-"""How good is a model: accuracy and its interval, F1, confusion, calibration (04_evaluation.ipynb).
+"""How good is a model: accuracy, intervals, F1, confusion, calibration (04_evaluation.ipynb).
 
 Every figure is a sum over samples divided by their number, never a mean of batch means.
 """
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mnist_helpers.data import DigitSet
-from mnist_helpers.models import evaluating
 
 if TYPE_CHECKING:
     import pandas as pd
+
+FLAGGED = 0.05  # of the validation digits, as "not sure"
+TEMPERATURES = (0.05, 20.0)  # the search ends there, if a model makes no mistake
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside the `with`; afterwards each layer has its own mode back."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 @torch.no_grad()
@@ -25,8 +42,7 @@ def predict_logits(model: nn.Module, images: Tensor, batch_size: int = 1_000) ->
     Args:
         model: takes images `[N, 1, 28, 28]`, gives logits `[N, 10]`; runs on its own device.
         images: uint8 0 to 255, or float in [0, 1], `[N, 1, 28, 28]`.
-        batch_size: how many images go through at a time; the result does not depend on it,
-            up to rounding.
+        batch_size: of images at a time; the result does not depend on it, up to rounding.
     """
     weight = next(model.parameters(), images)
     with evaluating(model):
@@ -151,6 +167,19 @@ def wilson_interval(correct: int, total: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
+def mean_interval(values: Sequence[float]) -> tuple[float, float]:
+    """95 % interval of the mean of a few measurements, (low, high), by Student's t distribution.
+
+    It covers what another draw of seeds would change, not another test set. NaN for one value.
+    """
+    from scipy.stats import t  # here: slow to import
+
+    if len(values) < 2:
+        return math.nan, math.nan
+    half = t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
+    return float(np.mean(values) - half), float(np.mean(values) + half)
+
+
 class McNemar(NamedTuple):
     """Two models on the same images: `first_only` and `second_only` count the images that only
     this one reads wrongly; `p_value`, 0 to 1, is how likely chance alone parts equal models at
@@ -163,14 +192,10 @@ class McNemar(NamedTuple):
 
 
 def mcnemar(first_mistakes: Iterable[int], second_mistakes: Iterable[int]) -> McNemar:
-    """McNemar's exact test: do two trained models differ by more than chance?
+    """McNemar's exact test: do two trained models, on the same images, differ by more than chance?
 
     Images that both read rightly, or both wrongly, say nothing; of the others, equal models would
-    get half each.
-
-    Args:
-        first_mistakes: positions of the images that the first model reads wrongly.
-        second_mistakes: those of the second model, on the same images.
+    get half each. Both arguments are positions of images: those that the model reads wrongly.
 
     Source: Q. McNemar, "Note on the sampling error of the difference between correlated
     proportions or percentages", Psychometrika 12, 1947; the exact form is a binomial test.
@@ -212,3 +237,54 @@ def expected_calibration_error(probabilities: Tensor, labels: Tensor, bins: int 
     table = calibration(probabilities, labels, bins)
     gap = (table["confidence"] - table["accuracy"]).abs()
     return float((gap * table["count"]).sum() / table["count"].sum())
+
+
+@dataclass(frozen=True)
+class Certainty:
+    """What makes a model's probabilities honest.
+
+    Attributes:
+        temperature: logits are divided by it before the softmax; above 1, the model is less sure.
+        threshold: the highest probability, 0 to 1, from which on an answer counts as sure.
+
+    Raises:
+        ValueError: the temperature is not positive, or the threshold not in 0 to 1.
+    """
+
+    temperature: float
+    threshold: float
+
+    def __post_init__(self) -> None:
+        if not (0 < self.temperature < math.inf and 0 <= self.threshold <= 1):
+            raise ValueError(f"{self}: the temperature must be above 0, the threshold 0 to 1")
+
+    def is_sure(self, probabilities: Tensor) -> Tensor:
+        """Which rows `[N, 10]`, probabilities made with the temperature, are sure: bool `[N]`."""
+        return probabilities.max(dim=1).values >= self.threshold
+
+
+def fit_certainty(model: nn.Module, validation: DigitSet, flagged: float = FLAGGED) -> Certainty:
+    """Temperature and threshold from digits that the model has not learned from.
+
+    The temperature makes the mean cross-entropy smallest (Guo et al., as above); the answers stay
+    the same. The threshold leaves the part `flagged`, 0 to 1, of these digits as not sure.
+
+    Raises:
+        ValueError: there are no digits, or `flagged` is out of range.
+    """
+    from scipy.optimize import minimize_scalar  # here: slow to import
+
+    if not len(validation):
+        raise ValueError("no validation digits: the temperature is fitted on them")
+    if not 0 <= flagged < 1:
+        raise ValueError(f"flagged is {flagged}: it must be at least 0 and under 1")
+    logits, labels = predict_logits(model, validation.images).double(), validation.labels.cpu()
+    bounds = [math.log2(bound) for bound in TEMPERATURES]
+    found = minimize_scalar(
+        lambda power: F.cross_entropy(logits / 2**power, labels).item(),
+        bounds=bounds,
+        method="bounded",
+    )
+    temperature = 2 ** float(found.x)
+    top = (logits / temperature).softmax(dim=1).max(dim=1).values
+    return Certainty(temperature, float(top.quantile(flagged)))

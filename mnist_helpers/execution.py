@@ -1,6 +1,5 @@
 """Run notebooks from top to bottom, and keep what they print and draw."""
 
-import json
 import os
 import time
 from base64 import b64decode
@@ -14,7 +13,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbformat.reader import NotJSONError
 from nbformat.validator import ValidationError
 
-from mnist_helpers.storage import damage_named, write_whole
+from mnist_helpers.files import read_json, write_whole
 
 CELL_TIMEOUT_SECONDS = 1_800
 
@@ -32,14 +31,11 @@ def find_notebooks(folder: Path, numbers: Iterable[str] | None = None) -> list[P
     paths = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
     if not paths:
         raise NotebookError(f"no notebooks in {folder}: run this where the repository lies")
-    if not numbers:
-        return paths
-    by_number = {path.name[:2]: path for path in paths}
-    wanted = [number.zfill(2) for number in numbers]
-    unknown = [number for number in wanted if number not in by_number]
-    if unknown:
-        raise NotebookError(f"no notebook {unknown[0]}: choose from {', '.join(by_number)}")
-    return [by_number[number] for number in sorted(wanted)]
+    known = {path.name[:2] for path in paths}
+    wanted = {number.zfill(2) for number in numbers or known}
+    for number in sorted(wanted - known):
+        raise NotebookError(f"no notebook {number}: choose from {', '.join(sorted(known))}")
+    return [path for path in paths if path.name[:2] in wanted]
 
 
 def execute_notebooks(paths: list[Path], out: Path, source: str) -> str:
@@ -51,7 +47,9 @@ def execute_notebooks(paths: list[Path], out: Path, source: str) -> str:
         NotebookError: a cell failed; the notebook so far is in `out`.
         CheckpointError: `out` cannot be written.
     """
-    environment = _kernel_environment(source)
+    environment = {**os.environ, "TQDM_DISABLE": "1", "MNIST_SOURCE": source}
+    if environment.get("MNIST_DATA_DIR"):
+        environment["MNIST_DATA_DIR"] = str(Path(environment["MNIST_DATA_DIR"]).absolute())
     try:
         (out / "figures").mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -63,14 +61,6 @@ def execute_notebooks(paths: list[Path], out: Path, source: str) -> str:
         print(f"{path.name} ...", flush=True)
         figures += _execute(path, out, environment)
     return "\n".join([*_results(out, source, start), f"{figures} figures in {out / 'figures'}"])
-
-
-def _kernel_environment(source: str) -> dict[str, str]:
-    """The environment with the source, an absolute data folder and no progress bars."""
-    environment = {**os.environ, "TQDM_DISABLE": "1", "MNIST_SOURCE": source}
-    if environment.get("MNIST_DATA_DIR"):
-        environment["MNIST_DATA_DIR"] = str(Path(environment["MNIST_DATA_DIR"]).absolute())
-    return environment
 
 
 def _execute(path: Path, out: Path, environment: dict[str, str]) -> int:
@@ -95,20 +85,17 @@ def _execute(path: Path, out: Path, environment: dict[str, str]) -> int:
         failure = f"cell {_failed_cell(notebook)}: {error.ename}: {error.evalue}"
     except (CellTimeoutError, DeadKernelError) as error:
         failure = str(error)
-    notebook.metadata.pop("language_info", None)  # the version of this Python tells nothing
-    _leave_out_widgets(notebook)
+    shown = [one.get("data", {}) for cell in notebook.cells for one in cell.get("outputs", [])]
+    notebook.metadata.pop("widgets", None)
+    for data in shown:  # a widget without its kernel shows an error: keep its line of text
+        data.pop("application/vnd.jupyter.widget-view+json", None)
     write_whole(out / path.name, (nbformat.writes(notebook) + "\n").encode())
     if failure is not None:
         raise NotebookError(f"{path.name}, {failure}; see {out / path.name}")
-    return _write_figures(notebook, path.stem, out / "figures")
-
-
-def _leave_out_widgets(notebook: Any) -> None:
-    """A widget without its kernel shows an error: keep its line of text instead."""
-    notebook.metadata.pop("widgets", None)
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+    images = [data["image/png"] for data in shown if "image/png" in data]
+    for number, image in enumerate(images, start=1):
+        write_whole(out / "figures" / f"{path.stem}-{number}.png", b64decode(image))
+    return len(images)
 
 
 def _failed_cell(notebook: Any) -> int:
@@ -119,25 +106,13 @@ def _failed_cell(notebook: Any) -> int:
     return 0
 
 
-def _write_figures(notebook: Any, stem: str, folder: Path) -> int:
-    """Write each PNG among the outputs as `stem-1.png`, `stem-2.png`, ..."""
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    images = [
-        output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})
-    ]
-    for number, image in enumerate(images, start=1):
-        write_whole(folder / f"{stem}-{number}.png", b64decode(image))
-    return len(images)
-
-
 def _results(out: Path, source: str, start: float) -> list[str]:
     """What the runs reached on the test set that were saved since `start`, on that source."""
     lines = []
     for path in sorted(out.glob("runs/*/metrics.json")):
         if path.stat().st_mtime < start:  # of an earlier call
             continue
-        with damage_named(path):
-            values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         if values["source"] != source:
             continue
         low, high = values["test_accuracy_interval"]

@@ -68,6 +68,4 @@ class History:
         """One row an epoch, a column for each field of `EpochRecord`."""
         import pandas as pd  # here: slow to import
 
-        return pd.DataFrame(
-            [asdict(record) for record in self.epochs], columns=list(EpochRecord.__annotations__)
-        )
+        return pd.DataFrame(map(asdict, self.epochs), columns=list(EpochRecord.__annotations__))

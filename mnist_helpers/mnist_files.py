@@ -11,8 +11,7 @@ import shutil
 import socket
 import tempfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from http.client import HTTPException
 from math import prod
 from pathlib import Path
@@ -61,10 +60,10 @@ def load_files(folder: Path) -> dict[str, Tensor]:
         DataError: they are not there, or are damaged, and cannot be downloaded.
     """
     problems: list[str] = []
-    arrays = _read_raw(folder / "MNIST" / "raw", problems)
+    raw = folder / "MNIST" / "raw"
+    arrays = _read_raw(raw, problems)
     if len(arrays) < len(SHA256):
         arrays = _read_keras(folder / "mnist.npz", problems) or arrays
-    raw = folder / "MNIST" / "raw"
     try:
         whole = arrays if len(arrays) == len(SHA256) else _download(folder)
         for problem in problems:
@@ -153,9 +152,10 @@ def _download(folder: Path) -> dict[str, Tensor]:
     folder.mkdir(parents=True, exist_ok=True)
     workplace = Path(tempfile.mkdtemp(prefix=".download-", dir=folder))
     print(f"Downloading MNIST to {folder} ...")
+    timeout = socket.getdefaulttimeout()
     try:
-        with _socket_timeout(DOWNLOAD_TIMEOUT_SECONDS):
-            MNIST(workplace, download=True)
+        socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_SECONDS)  # torchvision's download has none
+        MNIST(workplace, download=True)
         problems: list[str] = []
         arrays = _read_raw(workplace / "MNIST" / "raw", problems)
         if len(arrays) < len(SHA256):
@@ -165,18 +165,8 @@ def _download(folder: Path) -> dict[str, Tensor]:
             os.replace(workplace / "MNIST" / "raw" / name, raw / name)
         return arrays
     finally:
+        socket.setdefaulttimeout(timeout)
         shutil.rmtree(workplace, ignore_errors=True)
         with suppress(OSError):  # leave no empty folders behind a failure
             for path in made:
                 path.rmdir()
-
-
-@contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    """Give torchvision's download, which has no time-out, the default one of new sockets."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

@@ -81,8 +81,7 @@ class Muon(torch.optim.Optimizer):
             state["momentum"] = torch.zeros_like(weight)
         momentum = state["momentum"].mul_(group["momentum"]).add_(gradient)
         ahead = gradient.add(momentum, alpha=group["momentum"])
-        matrix = ahead.flatten(1) if ahead.dim() > 1 else ahead.reshape(1, -1)
-        matrix = orthogonalized(matrix)
+        matrix = orthogonalized(ahead.flatten(1) if ahead.dim() > 1 else ahead.reshape(1, -1))
         if group["weight_decay"]:
             weight.mul_(1 - group["lr"] * group["weight_decay"])
         scale = 0.2 * max(matrix.shape) ** 0.5

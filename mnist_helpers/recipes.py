@@ -4,18 +4,18 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mnist_helpers.augmentation import AUGMENTATIONS
+from mnist_helpers.device import RecipeError
 from mnist_helpers.muon import Muon
 
-OPTIMIZERS = ("sgd", "adam", "adamw", "adadelta", "muon")
-SCHEDULES = ("none", "step", "cosine", "one_cycle")
-PRECISIONS = ("auto", "float32", "bfloat16")
-
-
-class RecipeError(ValueError):
-    """A value of a recipe, or a device, cannot be used; the message says which can."""
+CHOICES = {
+    "optimizer": ("sgd", "adam", "adamw", "adadelta", "muon"),
+    "schedule": ("none", "step", "cosine", "one_cycle"),
+    "keep": ("best", "last"),
+    "precision": ("auto", "float32", "bfloat16"),
+}
 
 
 @dataclass(frozen=True)
@@ -63,27 +63,19 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, choices in (
-            ("optimizer", OPTIMIZERS),
-            ("schedule", SCHEDULES),
-            ("keep", ("best", "last")),
-            ("precision", PRECISIONS),
-        ):
-            if getattr(self, name) not in choices:
-                raise RecipeError(
-                    f"unknown {name} {getattr(self, name)!r}: choose one of {', '.join(choices)}"
-                )
+        for name, choices in CHOICES.items():
+            value = getattr(self, name)
+            if value not in choices:
+                raise RecipeError(f"unknown {name} {value!r}: choose one of {', '.join(choices)}")
         unknown = set(str(self.augmentation).split("+")) - set(AUGMENTATIONS)
         if unknown and self.augmentation != "none":
-            raise RecipeError(
-                f"unknown augmentation {self.augmentation!r}: choose none, or of "
-                f"{', '.join(AUGMENTATIONS)}; join several by +"
-            )
+            names = ", ".join(AUGMENTATIONS)
+            what = f"unknown augmentation {self.augmentation!r}"
+            raise RecipeError(f"{what}: choose none, or of {names}; join several by +")
         for name in ("epochs", "batch_size", "step_size"):
             _require(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("learning_rate", "gamma"):
-            value = getattr(self, name)
-            _require(self, name, 0 < value < math.inf, "a positive number")
+            _require(self, name, 0 < getattr(self, name) < math.inf, "a positive number")
         for name in ("momentum", "label_smoothing"):
             _require(self, name, 0 <= getattr(self, name) < 1, "0 to below 1")
         _require(self, "weight_decay", 0 <= self.weight_decay < math.inf, "0 or more")
@@ -91,6 +83,11 @@ class Recipe:
             value = getattr(self, name)
             _require(self, name, value is None or value >= 1, "at least 1")
         _require(self, "seed", 0 <= self.seed < 2**32, "0 to 2**32 - 1")
+
+    def epoch_of(self, count: int) -> tuple[int, int]:
+        """How many images an epoch draws from `count`, and in how many steps."""
+        size = min(self.epoch_size or count, count)
+        return size, -(-size // self.batch_size)
 
     def summary(self) -> str:
         """The recipe in one line."""
@@ -133,19 +130,33 @@ def _cosine(start: float, end: float, fraction: float) -> float:
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimizer over the model's weights, in torch's fused form where it has one."""
+    """The recipe's optimizer over the model's weights, in torch's fused form where it has one.
+
+    On CUDA it can be recorded in a graph; see `set_learning_rate`.
+    """
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     rate, decay = recipe.learning_rate, recipe.weight_decay
+    on_cuda = any(weight.is_cuda for weight in weights)
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(
-            weights, rate, momentum=recipe.momentum, weight_decay=decay, fused=True
-        )
+        return torch.optim.SGD(weights, rate, recipe.momentum, weight_decay=decay, fused=True)
     if recipe.optimizer == "muon":
         return Muon(weights, rate, recipe.momentum, decay)
     if recipe.optimizer == "adadelta":
-        return torch.optim.Adadelta(weights, rate, weight_decay=decay)
+        return torch.optim.Adadelta(weights, rate, weight_decay=decay, capturable=on_cuda)
     kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
-    return kind(weights, rate, weight_decay=decay, fused=True)
+    return kind(weights, rate, weight_decay=decay, fused=True, capturable=on_cuda)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """The rate of the next step: a number, or on CUDA a value in the tensor that a graph reads."""
+    for group in optimizer.param_groups:
+        weight = group["params"][0]
+        if not weight.is_cuda:
+            group["lr"] = rate
+        elif isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = torch.tensor(rate, device=weight.device)
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
@@ -155,39 +166,3 @@ def epoch_seed(seed: int, epoch: int) -> int:
     drawn. Different for every pair with less than 10,000 epochs.
     """
     return seed * 10_000 + epoch
-
-
-def resolve_device(device: str | torch.device = "auto") -> torch.device:
-    """The device to use: `auto` is CUDA, else MPS (Apple), else the CPU.
-
-    Raises:
-        RecipeError: there is no such device here.
-    """
-    if str(device) == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-        torch.empty(1, device=chosen)
-        if chosen.type == "meta":
-            raise RuntimeError("meta holds no numbers")
-    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
-        name = str(device)
-        raise RecipeError(f"no device {name!r} here: choose auto, cpu, cuda or mps") from error
-    return chosen
-
-
-def resolve_precision(precision: str, device: torch.device) -> str:
-    """`float32` or `bfloat16`: under `auto`, bfloat16 where the hardware computes in it.
-
-    On a CPU without those instructions bfloat16 is many times slower (pytorch issue 146508).
-    """
-    if precision != "auto":
-        return precision
-    if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        has: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-        fast = device.type == "cpu" and bool(has.get("avx512_bf16") or has.get("amx_bf16"))
-    return "bfloat16" if fast else "float32"

@@ -1,14 +1,10 @@
-"""fit(): the training loop, its history, and how it stops and goes on (03_training.ipynb)."""
+"""fit(): train, validate, record, stop and go on (03_training.ipynb)."""
 
-import math
 import os
 import sys
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mnist_helpers.augmentation import augment
-from mnist_helpers.checkpoints import CHECKPOINT, describe_run, load_state, model_name, save_state
 from mnist_helpers.data import DigitSet
+from mnist_helpers.device import RecipeError, resolve_device
 from mnist_helpers.evaluation import loss_and_accuracy
+from mnist_helpers.files import CheckpointError, load_weights
 from mnist_helpers.history import EpochRecord, History
-from mnist_helpers.memory import keep_freed_memory
-from mnist_helpers.recipes import (
-    Recipe,
-    RecipeError,
-    epoch_seed,
-    learning_rate_at,
-    make_optimizer,
-    resolve_device,
-    resolve_precision,
-)
-from mnist_helpers.storage import CheckpointError, damage_named, load_weights, read_tensors
-
-
-class TrainingDiverged(ArithmeticError):
-    """The loss became NaN or infinite; the message names epoch, step and the mend."""
+from mnist_helpers.recipes import Recipe, learning_rate_at
+from mnist_helpers.runs import State
+from mnist_helpers.trainer import Trainer, TrainingDiverged, check_finite, check_sizes, copy_weights
 
 
 def fit(
@@ -52,8 +36,6 @@ def fit(
     after_epoch: Callable[[nn.Module], None] | None = None,
 ) -> History:
     """Train `model` in place; it ends in evaluation mode, with the weights that `recipe` keeps.
-
-    On Linux the process keeps freed memory from now on; see `keep_freed_memory`.
 
     Ctrl-C, or the notebook's stop button, ends training and returns the history so far; the model
     has the best weights of the finished epochs (or, under `keep="last"`, those of that moment).
@@ -80,39 +62,34 @@ def fit(
     """
     if log_every is not None and log_every < 1:
         raise RecipeError(f"log_every is {log_every}: it must be at least 1")
-    run = _Run(model, train, validation, recipe, resolve_device(device), verbose, log_every)
-    path = Path(run_dir) / CHECKPOINT if run_dir is not None else None
-    if resume:
-        if path is None:
-            raise CheckpointError("resume needs run_dir, the folder of the checkpoint")
-        run.restore(path)
-    elif path is not None:
-        run.save(path)  # before the first epoch: a folder that cannot be written fails at once
+    if resume and run_dir is None:
+        raise CheckpointError("resume needs run_dir, the folder of the checkpoint")
+    run = _Fit(model, train, validation, recipe, resolve_device(device), run_dir)
+    run.verbose, run.log_every = verbose, log_every
+    run.restore() if resume else run.save()  # a folder that cannot be written fails at once
     try:
         while not run.done:
             run.one_epoch()
-            if path is not None:
-                run.save(path)
+            run.save()
             if after_epoch is not None:
                 after_epoch(model)
     except KeyboardInterrupt:
         run.history.interrupted = True
-        if path is not None and run.saved_epochs < len(run.history.epochs):
-            run.save(path)  # Ctrl-C came between the end of an epoch and its checkpoint
+        run.save()  # in case that it came between the end of an epoch and its checkpoint
     except TrainingDiverged:
-        load_weights(model, run.best_weights)
-        model.eval()
+        run.finish("best")
         raise
-    if recipe.keep == "best":
-        load_weights(model, run.best_weights)
-    model.eval()
+    run.finish(recipe.keep)
     if verbose:
         run.say_goodbye()
     return run.history
 
 
-class _Run:
-    """The state of one training run: what a checkpoint holds."""
+class _Fit:
+    """What `fit` does around the steps of the trainer: validation, history, checkpoints."""
+
+    verbose = False
+    log_every: int | None = None
 
     def __init__(
         self,
@@ -121,52 +98,59 @@ class _Run:
         validation: DigitSet,
         recipe: Recipe,
         device: torch.device,
-        verbose: bool,
-        log_every: int | None,
+        run_dir: str | Path | None,
     ) -> None:
-        if not len(train) or not len(validation):
-            raise ValueError("train and validation must each hold at least one digit")
-        keep_freed_memory()
-        self.device, self.recipe = device, recipe
-        self.verbose, self.log_every = verbose, log_every
+        if not len(validation):
+            raise ValueError("validation must hold at least one digit")
+        check_sizes(model, train, recipe)
         # Convolutions and pooling are faster when the channels of a pixel lie side by side.
-        self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.train, self.validation = train.to(device), validation.to(device)
-        self.optimizer = make_optimizer(model, recipe)
-        self.history = History(str(device), resolve_precision(recipe.precision, device))
-        self.best_weights = _copy(model)
-        self.epoch_size = min(recipe.epoch_size or len(train), len(train))
-        self.steps_per_epoch = -(-self.epoch_size // recipe.batch_size)
-        self.saved_epochs = 0
-        check_last_batch(model, self.epoch_size, recipe.batch_size)
+        model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.trainer, self.recipe = Trainer(model, recipe), recipe
+        self._steps = recipe.epoch_of(len(train))[1]
+        self.history = History(str(device), self.trainer.precision)
+        self.state = State(
+            *(model, self.trainer.optimizer, recipe, self.history, copy_weights(model)),
+            *(train.to(device), validation.to(device)),
+        )
+        self.folder, self.saved = None if run_dir is None else Path(run_dir), -1
+
+    def save(self) -> None:
+        """Write the checkpoint of the epochs so far, if it is wanted and not there yet."""
+        if self.folder is not None and self.saved < len(self.history.epochs):
+            self.state.save(self.folder)
+            self.saved = len(self.history.epochs)
+
+    def restore(self) -> None:
+        """Go back to the checkpoint."""
+        assert self.folder is not None
+        self.state.restore(self.folder)
+        self.saved = len(self.history.epochs)
 
     @property
     def done(self) -> bool:
         """Whether the last epoch is reached, or patience has run out."""
-        epochs, best = self.history.epochs, self.history.best
-        patience = self.recipe.patience
+        epochs, best, patience = self.history.epochs, self.history.best, self.recipe.patience
         stale = len(epochs) - best.epoch if best else 0
         return len(epochs) >= self.recipe.epochs or (patience is not None and stale >= patience)
 
     def one_epoch(self) -> None:
-        """Train for one epoch, validate, record; the caller's random state is left alone."""
+        """Train for one epoch, validate, record."""
         start, epoch = time.perf_counter(), len(self.history.epochs)
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            loss, accuracy, step_losses = self._train_epoch(epoch)
-        validation_loss, validation_accuracy = loss_and_accuracy(self.model, self.validation)
-        self._check_finite(validation_loss, (epoch + 1) * self.steps_per_epoch - 1)
+        loss, accuracy, step_losses = self._train_epoch(epoch)
+        model = self.state.model
+        validation_loss, validation_accuracy = loss_and_accuracy(model, self.state.validation)
+        check_finite(validation_loss, self.recipe, f"epoch {epoch + 1}, step {len(step_losses)}")
         record = EpochRecord(
             epoch + 1,
             loss,
             accuracy,
             validation_loss,
             validation_accuracy,
-            self.optimizer.param_groups[0]["lr"],
+            learning_rate_at(self.recipe, (epoch + 1) * self._steps - 1, self._steps),
             time.perf_counter() - start,
         )
         if self.history.best is None or record.merit > self.history.best.merit:
-            self.best_weights = _copy(self.model)
+            self.state.best_weights = copy_weights(model)
         self.history.step_losses.extend(step_losses)
         self.history.epochs.append(record)  # last: from here on the epoch counts
         if self.verbose:
@@ -174,169 +158,52 @@ class _Run:
 
     def _train_epoch(self, epoch: int) -> tuple[float, float, list[float]]:
         """Loss and accuracy over the epoch's samples, and the loss of each step."""
-        generator = seed_all(epoch_seed(self.recipe.seed, epoch), self.device)
-        self.model.train()
+        pending: list[tuple[Tensor, Tensor, int]] = []  # on the device: each wait for it costs
         losses: list[float] = []
-        total = 0.0
-        correct = torch.zeros((), device=self.device, dtype=torch.int64)
-        with _bar(self.steps_per_epoch, f"epoch {epoch + 1}", self.verbose) as bar:
-            batches = self.train.batches(self.recipe.batch_size, generator, self.epoch_size)
-            for images, labels in batches:
-                step = epoch * self.steps_per_epoch + len(losses)
-                logits, loss = self._step(images, labels, step)
-                losses.append(loss)
-                total += loss * len(labels)
-                correct += (logits.argmax(dim=1) == labels).sum()
-                bar.update()
-                if self.log_every and len(losses) % self.log_every == 0:
-                    seen = min(len(losses) * self.recipe.batch_size, self.epoch_size)
-                    bar.write(self._log_line(epoch, len(losses), total / seen, correct / seen))
-        count = self.epoch_size
-        return total / count, correct.item() / count, losses
+        total, right, seen = 0.0, 0, 0
+        steps, smoothing = self._steps, self.recipe.label_smoothing
 
-    def _log_line(self, epoch: int, batch: int, loss: float, accuracy: Tensor) -> str:
-        """Where the epoch is, and its training figures so far."""
-        return (
-            f"epoch {epoch + 1:>2}  batch {batch}/{self.steps_per_epoch}  "
-            f"train loss {loss:.4f} accuracy {accuracy.item():.2%}"
-        )
+        def fetch() -> None:
+            nonlocal total, right, seen
+            new = torch.stack([loss for loss, _, _ in pending]).tolist()
+            for value, (_, _, count) in zip(new, pending, strict=True):
+                total += value * count
+                seen += count
+            right += int(torch.stack([correct for _, correct, _ in pending]).sum())
+            losses.extend(new)
+            pending.clear()
 
-    def _step(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, float]:
-        """One step down the gradient; logits and cross-entropy are those before it."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate_at(self.recipe, step, self.steps_per_epoch)
-        images = augment(images, self.recipe.augmentation)
-        logits, loss = forward_and_loss(
-            self.model, images, labels, self.recipe.label_smoothing, self.history.precision
-        )
-        value = loss.item()
-        self._check_finite(value, step)  # before the step, so that a bad loss changes no weight
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
-        logits = logits.detach()
-        smoothing = self.recipe.label_smoothing
-        return logits, F.cross_entropy(logits, labels).item() if smoothing else value
+        def after_step(labels: Tensor, logits: Tensor, loss: Tensor) -> None:
+            plain = F.cross_entropy(logits, labels) if smoothing else loss
+            pending.append((plain, (logits.argmax(dim=1) == labels).sum(), len(labels)))
+            bar.update()
+            step = len(losses) + len(pending)
+            if self.log_every and step % self.log_every == 0:
+                fetch()
+                place = f"epoch {epoch + 1:>2}  batch {step}/{steps}"
+                bar.write(f"{place}  train loss {total / seen:.4f} accuracy {right / seen:.2%}")
 
-    def _check_finite(self, loss: float, step: int) -> None:
-        """TrainingDiverged if the loss is NaN or infinite."""
-        if not math.isfinite(loss):
-            epoch, within = divmod(step, self.steps_per_epoch)
-            raise TrainingDiverged(
-                f"the loss is {loss} in epoch {epoch + 1}, step {within + 1}: try a smaller "
-                f"learning rate than {self.recipe.learning_rate:g}, or look for broken images"
-            )
+        with _bar(steps, f"epoch {epoch + 1}", self.verbose) as bar:
+            self.trainer.epoch(self.state.train, epoch, after_step)
+        if pending:
+            fetch()
+        for step, value in enumerate(losses):
+            check_finite(value, self.recipe, f"epoch {epoch + 1}, step {step + 1}")
+        return total / seen, right / seen, losses
 
-    @cached_property
-    def _identity(self) -> dict[str, Any]:
-        """What must be the same for a run to go on; the data by name, size and checksums."""
-        sets = [self.train, self.validation]
-        return {
-            "model": model_name(self.model),
-            "recipe": asdict(self.recipe),
-            "data": [[digits.name, len(digits), *_checksums(digits)] for digits in sets],
-        }
-
-    def save(self, path: Path) -> None:
-        """Write the checkpoint."""
-        info = {
-            **self._identity,
-            "epochs": [asdict(record) for record in self.history.epochs],
-            "step_losses": self.history.step_losses,
-            "run": asdict(describe_run(self.model, self.recipe, self.history, finished=False)),
-        }
-        save_state(path, self.model, self.best_weights, self.optimizer, info)
-        self.saved_epochs = len(self.history.epochs)
-
-    def restore(self, path: Path) -> None:
-        """Go back to the state of the checkpoint."""
-        tensors, info = read_tensors(path)
-        self._check_fits(info, path)
-        with damage_named(path):
-            self.history.epochs = [EpochRecord(**record) for record in info["epochs"]]
-            self.history.step_losses = info["step_losses"]
-            self.best_weights = load_state(path, tensors, self.model, self.optimizer)
-        self.saved_epochs = len(self.history.epochs)
-
-    def _check_fits(self, info: dict[str, Any], path: Path) -> None:
-        """CheckpointError unless this run may go on from a checkpoint with that info."""
-        mine = self._identity
-        theirs = {name: info.get(name) for name in mine}
-        if isinstance(theirs["recipe"], dict):  # an older checkpoint lacks the newer fields
-            theirs["recipe"] = {**asdict(Recipe()), **theirs["recipe"]}
-        if self.recipe.schedule in ("none", "step") and theirs["recipe"]:
-            theirs["recipe"] = {**theirs["recipe"], "epochs": self.recipe.epochs}
-        for name in mine:
-            if mine[name] != theirs[name]:
-                difference = _difference(theirs[name], mine[name])
-                raise CheckpointError(
-                    f"{path} was made with another {name} ({difference}): "
-                    "resume with that one, or train in another folder"
-                )
+    def finish(self, keep: str) -> None:
+        """Leave the model with the weights to keep."""
+        if keep == "best":
+            load_weights(self.state.model, self.state.best_weights)
+        self.state.model.eval()
 
     def say_goodbye(self) -> None:
-        """Print how long it took, or where it was interrupted."""
+        """Print how long it took, or where it stopped."""
         history = self.history
         if history.interrupted:
             print(f"Interrupted: {len(history.epochs)} of {self.recipe.epochs} epochs finished.")
-            return
-        print(f"Training took {history.seconds / 60:.2f} minutes on {history.device}.")
-
-
-def forward_and_loss(
-    model: nn.Module, images: Tensor, labels: Tensor, label_smoothing: float, precision: str
-) -> tuple[Tensor, Tensor]:
-    """Logits, float32 `[N, 10]`, and their cross-entropy, as a training step needs them.
-
-    In `bfloat16` the layers compute in it (autocast), and the weights stay float32. The cross-
-    entropy is always computed in float32.
-    """
-    # No cache: each weight is used once a step, and CUDA graphs must not find an old copy.
-    with torch.autocast(
-        images.device.type, torch.bfloat16, enabled=precision == "bfloat16", cache_enabled=False
-    ):
-        logits = model(images)
-    logits = logits.float()
-    return logits, F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
-
-
-def seed_all(seed: int, device: torch.device) -> torch.Generator:
-    """Seed the CPU, and the GPU where it is used; return the CPU's generator."""
-    if device.type == "cuda":
-        torch.cuda.manual_seed(seed)
-    elif device.type == "mps":
-        torch.mps.manual_seed(seed)
-    return torch.default_generator.manual_seed(seed)
-
-
-def _difference(theirs: Any, mine: Any) -> str:
-    """What differs between a checkpoint's value and this run's."""
-    if not isinstance(theirs, dict) or not isinstance(mine, dict):
-        return f"{theirs}, here {mine}"
-    names = [name for name in mine if theirs.get(name) != mine[name]]
-    return "; ".join(f"{name} {theirs.get(name)}, here {mine[name]}" for name in names)
-
-
-def _checksums(digits: DigitSet) -> list[int]:
-    """CRC-32 of images and labels: another split of the same data has another."""
-    return [zlib.crc32(tensor.cpu().numpy().tobytes()) for tensor in (digits.images, digits.labels)]
-
-
-def check_last_batch(model: nn.Module, epoch_size: int, batch_size: int) -> None:
-    """RecipeError if an epoch would end with a batch that batch normalisation cannot take.
-
-    Over the outputs of a linear layer (`BatchNorm1d`) it needs two images at least.
-    """
-    last_batch = epoch_size % batch_size or batch_size
-    if last_batch == 1 and any(isinstance(layer, nn.BatchNorm1d) for layer in model.modules()):
-        raise RecipeError(
-            f"with batch_size {batch_size} the last batch of an epoch holds one image, "
-            "and batch normalisation needs two: choose another batch size"
-        )
-
-
-def _copy(model: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+        else:
+            print(f"Training took {history.seconds / 60:.2f} minutes on {history.device}.")
 
 
 @contextmanager

@@ -1,16 +1,14 @@
 """muon.py: against numpy's SVD, the iteration as it is printed, torch's Muon, and steps by hand."""
 
-import copy
 import math
 
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
 
 import mnist_helpers as mh
 
-SHAPES = [(6, 6), (4, 20), (20, 4), (16, 25), (2, 3)]
+SHAPES = [(6, 6), (4, 20), (20, 4), (2, 3)]
 every_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
 
 
@@ -40,7 +38,7 @@ def well_conditioned(shape, seed=0):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_directions_stay_and_the_strengths_become_about_one(shape, dtype):
     matrix, left, right = well_conditioned(shape)
-    result = mh.orthogonalized(torch.from_numpy(matrix).to(dtype), rounds=5)
+    result = mh.muon.orthogonalized(torch.from_numpy(matrix).to(dtype), rounds=5)
     assert (result.dtype, result.shape) == (dtype, shape)
     result = result.double().numpy()
     values = np.linalg.svd(result, compute_uv=False)
@@ -52,81 +50,55 @@ def test_the_directions_stay_and_the_strengths_become_about_one(shape, dtype):
 
 
 @every_shape
-@pytest.mark.parametrize("rounds", [1, 2, 3, 5])
-def test_it_is_the_iteration_of_the_textbook(shape, rounds):
-    matrix, _, _ = well_conditioned(shape, seed=rounds)
-    expected = textbook(matrix, rounds)
-    result = mh.orthogonalized(torch.from_numpy(matrix), rounds)
+@pytest.mark.parametrize("rounds", [1, 2, None, 5])
+def test_it_is_the_iteration_of_the_textbook_of_three_rounds_unless_told(shape, rounds):
+    more = {"rounds": rounds} if rounds else {}
+    matrix = torch.from_numpy(well_conditioned(shape, seed=1)[0])
+    before = matrix.clone()
+    expected = textbook(matrix, rounds or 3)
     # The guard against a division by zero is all that parts them.
-    np.testing.assert_allclose(result, expected, atol=1e-8)
-    rough = mh.orthogonalized(torch.from_numpy(matrix).float(), rounds)
+    np.testing.assert_allclose(mh.muon.orthogonalized(matrix, **more), expected, atol=1e-8)
+    rough = mh.muon.orthogonalized(matrix.float(), **more)
     np.testing.assert_allclose(rough, expected, atol=1e-5)
+    assert torch.equal(matrix, before)
 
 
-@pytest.mark.parametrize(
-    "rounds",
-    [
-        *(1, 3, 5, 8),
-        pytest.param(
-            12, marks=pytest.mark.xfail(strict=True, reason="float32 runs away from 9 rounds on")
-        ),
-    ],
-)
-@pytest.mark.parametrize("shape", [(6, 6), (128, 512), (512, 128)], ids=str)
+@pytest.mark.parametrize("rounds", [1, 3, 8])
+@pytest.mark.parametrize("shape", [(6, 6), (512, 128)], ids=str)
 def test_a_matrix_of_low_rank_gets_no_direction_stronger_than_about_one(shape, rounds):
     generator = torch.Generator().manual_seed(0)
     left = torch.randn(shape[0], 3, generator=generator)
-    result = mh.orthogonalized(left @ torch.randn(3, shape[1], generator=generator), rounds)
+    result = mh.muon.orthogonalized(left @ torch.randn(3, shape[1], generator=generator), rounds)
     assert result.isfinite().all()
     values = torch.linalg.svdvals(result.double())
     assert values[0] < 1.25
     assert values[3:].max() < 0.1
 
 
-def test_three_rounds_are_the_usual_number():
-    matrix = torch.randn(5, 9, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(mh.orthogonalized(matrix), mh.orthogonalized(matrix, rounds=3))
-
-
-@every_shape
-def test_tall_and_wide_agree(shape):
-    matrix = torch.from_numpy(well_conditioned(shape, seed=1)[0])
-    torch.testing.assert_close(mh.orthogonalized(matrix.T), mh.orthogonalized(matrix).T)
-
-
 @pytest.mark.parametrize("factor", [1e-3, 1e6])
 def test_the_size_of_the_matrix_does_not_matter(factor):
     matrix = torch.from_numpy(well_conditioned((4, 7))[0])
-    expected = mh.orthogonalized(matrix)
-    torch.testing.assert_close(mh.orthogonalized(factor * matrix), expected, rtol=0, atol=1e-5)
+    expected = mh.muon.orthogonalized(matrix)
+    torch.testing.assert_close(mh.muon.orthogonalized(factor * matrix), expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(1, 12), (12, 1), (1, 1)], ids=str)
-@pytest.mark.parametrize("rounds", [3, 5])
-def test_a_single_row_or_column_is_brought_to_length_one(shape, rounds):
+def test_a_single_row_or_column_is_brought_to_length_one(shape):
     row = torch.arange(1.0, 1 + math.prod(shape)).reshape(shape)
     by_hand = row / math.sqrt(sum(value**2 for value in row.flatten().tolist()))
-    torch.testing.assert_close(mh.orthogonalized(row, rounds), by_hand)
+    torch.testing.assert_close(mh.muon.orthogonalized(row), by_hand)
 
 
-@pytest.mark.parametrize("shape", [(3, 5), (5, 3), (1, 4)], ids=str)
-def test_zeros_stay_zeros(shape):
-    assert torch.equal(mh.orthogonalized(torch.zeros(shape)), torch.zeros(shape))
-
-
-@every_shape
-def test_the_given_matrix_is_not_changed(shape):
-    matrix = torch.from_numpy(well_conditioned(shape)[0])
-    before = matrix.clone()
-    mh.orthogonalized(matrix)
-    assert torch.equal(matrix, before)
+def test_zeros_stay_zeros():
+    for zeros in (torch.zeros(3, 5), torch.zeros(5, 3), torch.zeros(1, 4)):
+        assert torch.equal(mh.muon.orthogonalized(zeros), zeros)
 
 
 # The step
 
 
-def weight_of(values, dtype=torch.float32):
-    return torch.tensor(values, dtype=dtype, requires_grad=True)
+def weight_of(values):
+    return torch.tensor(values, dtype=torch.float32, requires_grad=True)
 
 
 def step_with(optimizer, weights, gradients):
@@ -138,7 +110,7 @@ def step_with(optimizer, weights, gradients):
 def test_two_steps_of_a_bias_by_hand():
     """Momentum 0.5, rate 0.1, decay 0.2, gradients (3, 0) and (0, 4): four numbers a step."""
     bias = weight_of([1.0, 1.0])
-    optimizer = mh.Muon([bias], lr=0.1, momentum=0.5, weight_decay=0.2)
+    optimizer = mh.muon.Muon([bias], lr=0.1, momentum=0.5, weight_decay=0.2)
     scale = 0.1 * 0.2 * math.sqrt(2)
     step_with(optimizer, [bias], [torch.tensor([3.0, 0.0])])
     # The momentum is (3, 0), the look ahead (4.5, 0), its direction (1, 0).
@@ -151,14 +123,13 @@ def test_two_steps_of_a_bias_by_hand():
     assert bias.tolist() == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(4, 3, 2, 2), (6, 1, 2, 2), (5, 8), (8, 5)], ids=str)
-@pytest.mark.parametrize("decay", [0.0, 0.3])
-def test_three_steps_of_a_filter_bank_are_those_of_the_textbook(shape, decay):
+@pytest.mark.parametrize("shape", [(4, 3, 2, 2), (6, 1, 2, 2), (8, 5)], ids=str)
+def test_three_steps_of_a_filter_bank_are_those_of_the_textbook(shape):
     generator = np.random.default_rng(5)
     start, *gradients = generator.normal(size=(4, *shape))
-    rate, momentum = 0.05, 0.7
+    rate, momentum, decay = 0.05, 0.7, 0.3
     weight = weight_of(start)
-    optimizer = mh.Muon([weight], rate, momentum, decay)
+    optimizer = mh.muon.Muon([weight], rate, momentum, decay)
     expected, memory = start.copy(), np.zeros(shape)
     columns = math.prod(shape[1:])
     for gradient in gradients:
@@ -176,65 +147,43 @@ def test_matrices_are_trained_about_as_by_torchs_muon():
     start = torch.randn(12, 20, generator=generator)
     gradients = torch.randn(6, 12, 20, generator=generator)
     ours, theirs = start.clone().requires_grad_(), start.clone().requires_grad_()
-    pairs = [
-        (ours, mh.Muon([ours], 0.1, momentum=0.8, weight_decay=0.1)),
-        (
-            theirs,
-            torch.optim.Muon(
-                *([theirs], 0.1),
-                **{"momentum": 0.8, "weight_decay": 0.1, "nesterov": True, "ns_steps": 3},
-                adjust_lr_fn="match_rms_adamw",
-            ),
-        ),
-    ]
-    for weight, optimizer in pairs:
+    values = {"momentum": 0.8, "weight_decay": 0.1}
+    as_here = {"nesterov": True, "ns_steps": 3, "adjust_lr_fn": "match_rms_adamw"}
+    for weight, optimizer in (
+        (ours, mh.muon.Muon([ours], 0.1, **values)),
+        (theirs, torch.optim.Muon([theirs], 0.1, **values, **as_here)),
+    ):
         for gradient in gradients:
             step_with(optimizer, [weight], [gradient.clone()])
     difference = (ours - theirs).norm() / (theirs - start).norm()
     assert difference < 0.02
 
 
-def test_a_weight_moves_by_about_a_fifth_of_the_rate_whatever_its_layers_size():
-    generator = torch.Generator().manual_seed(1)
-    for shape in [(128, 512), (16, 1, 5, 5), (32, 16, 3, 3), (64,)]:
-        weight = torch.zeros(shape, requires_grad=True)
-        gradient = torch.randn(shape, generator=generator)
-        step_with(mh.Muon([weight], lr=0.5), [weight], [gradient])
-        moved = weight.detach().square().mean().sqrt().item()
-        assert moved == pytest.approx(0.5 * 0.2, rel=0.25), shape
-
-
 def test_weights_without_a_gradient_stay_and_get_no_memory():
     still, moving = weight_of([[1.0, 2.0], [3.0, 5.0]]), weight_of([1.0, 2.0])
-    optimizer = mh.Muon([still, moving], lr=0.1, weight_decay=0.5)
+    optimizer = mh.muon.Muon([still, moving], lr=0.1, weight_decay=0.5)
     step_with(optimizer, [still, moving], [None, torch.ones(2)])
     assert still.tolist() == [[1.0, 2.0], [3.0, 5.0]]
     assert moving.tolist() != [1.0, 2.0]
     assert still not in optimizer.state
 
 
-def test_a_gradient_of_zeros_leaves_the_weights_but_for_their_decay():
-    weights = [weight_of([[1.0, -2.0], [3.0, 5.0]]), weight_of([4.0])]
-    optimizer = mh.Muon(weights, lr=0.1, weight_decay=0.5)
-    step_with(optimizer, weights, [torch.zeros(2, 2), torch.zeros(1)])
+def test_a_gradient_is_not_changed_and_zeros_leave_the_weights_but_for_their_decay():
+    weights = [weight_of([[1.0, -2.0], [3.0, 5.0]]), weight_of([4.0]), weight_of([[1.0, 2.0]])]
+    gradients = [torch.zeros(2, 2), torch.zeros(1), torch.ones(1, 2)]
+    optimizer = mh.muon.Muon(weights, lr=0.1, weight_decay=0.5)
+    step_with(optimizer, weights, gradients)
     expected = torch.tensor([[0.95, -1.9], [2.85, 4.75]])
     torch.testing.assert_close(weights[0].detach(), expected)
     assert weights[1].item() == pytest.approx(3.8)
-
-
-def test_the_gradient_is_not_changed():
-    weight, gradient = weight_of([[1.0, 2.0], [3.0, 5.0]]), torch.tensor([[1.0, 0.0], [2.0, 1.0]])
-    optimizer = mh.Muon([weight], lr=0.1, weight_decay=0.5)
-    for _ in range(2):
-        step_with(optimizer, [weight], [gradient])
-    assert gradient.tolist() == [[1.0, 0.0], [2.0, 1.0]]
+    assert gradients[2].tolist() == [[1.0, 1.0]]
 
 
 def test_a_closure_is_refused():
     weight = weight_of([1.0])
     weight.grad = torch.ones(1)
     with pytest.raises(TypeError, match="no closure"):
-        mh.Muon([weight], lr=0.1).step(lambda: 0.0)
+        mh.muon.Muon([weight], lr=0.1).step(lambda: 0.0)
     assert weight.tolist() == [1.0]
 
 
@@ -254,25 +203,13 @@ def start_weights():
     return [torch.randn(shape, generator=generator).requires_grad_() for shape in shapes]
 
 
-def test_a_stopped_optimizer_goes_on_with_the_same_bits():
-    whole, first = start_weights(), start_weights()
-    some_steps(whole, mh.Muon(whole, 0.1, 0.8, 0.1), range(5))
-    stopped = mh.Muon(first, 0.1, 0.8, 0.1)
-    some_steps(first, stopped, range(3))
-    saved = copy.deepcopy(stopped.state_dict())
-    rest = [weight.detach().clone().requires_grad_() for weight in first]
-    resumed = mh.Muon(rest, 0.5, 0.1)
-    resumed.load_state_dict(saved)
-    some_steps(rest, resumed, range(3, 5))
-    for expected, found in zip(whole, rest, strict=True):
-        assert torch.equal(found, expected)
-
-
-@pytest.mark.parametrize("decay", [0.0, 0.2])
-def test_the_rate_may_be_a_tensor_that_is_changed_in_place(decay):
+def test_the_rate_may_be_a_tensor_that_is_changed_in_place():
     by_number, by_tensor = start_weights(), start_weights()
     rate = torch.tensor(0.1)
-    numbers, tensors = mh.Muon(by_number, 0.1, 0.7, decay), mh.Muon(by_tensor, rate, 0.7, decay)
+    numbers, tensors = (
+        mh.muon.Muon(by_number, 0.1, 0.7, 0.2),
+        mh.muon.Muon(by_tensor, rate, 0.7, 0.2),
+    )
     for step, value in enumerate((0.1, 0.02, 0.3)):
         numbers.param_groups[0]["lr"] = value
         rate.fill_(value)
@@ -287,19 +224,6 @@ def test_the_memory_layout_of_a_filter_bank_does_not_matter():
     last = [plain[0].detach().clone(memory_format=torch.channels_last).requires_grad_()]
     assert not last[0].is_contiguous()
     for weights in (plain, last):
-        some_steps(weights, mh.Muon(weights, 0.1, weight_decay=0.1), range(3))
+        some_steps(weights, mh.muon.Muon(weights, 0.1, weight_decay=0.1), range(3))
     torch.testing.assert_close(last[0], plain[0], rtol=1e-6, atol=1e-6)
     assert last[0].is_contiguous(memory_format=torch.channels_last)
-
-
-def test_it_trains(make_tiny, make_digits):
-    model, digits = make_tiny(), make_digits(60)
-    optimizer = mh.Muon(model.parameters(), lr=0.02)
-    losses = []
-    for _ in range(15):
-        loss = F.cross_entropy(model(digits.images), digits.labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.2 * losses[0]

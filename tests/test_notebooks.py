@@ -1,6 +1,7 @@
 """The notebooks as data: order, outputs, links, form. nbval executes them; see pyproject.toml."""
 
 import ast
+import functools
 import re
 import statistics
 from itertools import pairwise
@@ -18,12 +19,17 @@ PATHS = sorted(
 )
 MAIN = [path for path in PATHS if path.parent.name == "notebooks"]
 IDS = [str(path.relative_to(ROOT / "notebooks")) for path in PATHS]
+ROOMS = {path.stem for path in (ROOT / "mnist_helpers").glob("*") if path.stem[0] != "_"}
 NUMBER_OF_ONE_RUN = re.compile(r"9\d\.\d+ ?%")
 
 
+@functools.cache
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
 def cells(path, kind=None):
-    notebook = nbformat.read(path, as_version=4)
-    return [cell for cell in notebook.cells if kind in (None, cell.cell_type)]
+    return [cell for cell in read(path).cells if kind in (None, cell.cell_type)]
 
 
 def outputs(path):
@@ -105,11 +111,14 @@ def test_the_colab_cell_is_the_same_everywhere_and_the_first(path):
     assert "--no-deps" in first
 
 
-def test_it_asks_colab_for_a_gpu_and_fixes_no_python(path):
-    metadata = nbformat.read(path, as_version=4).metadata
+def test_it_asks_colab_for_a_gpu_and_jupyterlab_for_python(path):
+    metadata = read(path).metadata
     assert metadata.accelerator == "GPU"
     assert metadata.colab.gpuType == "T4"
+    # What JupyterLab would write: else opening the file marks it as changed.
     assert metadata.kernelspec.name == "python3"
+    assert metadata.kernelspec.display_name == "Python 3 (ipykernel)"
+    assert metadata.language_info.name == "python"
 
 
 def test_relative_links_lead_to_files(path):
@@ -166,4 +175,4 @@ def test_every_helper_used_is_a_public_one(path):
             continue
         for node in ast.walk(ast.parse(cell.source)):
             if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "mh":
-                assert node.attr in mh.__all__
+                assert node.attr in {*mh.__all__, *ROOMS}

@@ -1,8 +1,6 @@
-"""The package as a whole: what importing it does, who imports whom, and that all is documented."""
+"""The package as a whole: what importing it does, its public face, the size of its rooms."""
 
 import ast
-import importlib
-import inspect
 import json
 import subprocess
 import sys
@@ -14,44 +12,8 @@ import pytest
 import mnist_helpers as mh
 
 FOLDER = Path(mh.__file__).parent
-# A module may import those of lower ranks only.
-RANKS = {
-    "mnist_files": 0,
-    "storage": 0,
-    "augmentation": 0,
-    "history": 0,
-    "ink": 0,
-    "memory": 0,
-    "muon": 0,
-    "paper": 0,
-    "recipes": 1,
-    "models": 1,
-    "data": 1,
-    "image_files": 1,
-    "marks": 1,
-    "study_files": 2,
-    "evaluation": 2,
-    "handwriting": 2,
-    "certainty": 3,
-    "corruptions": 3,
-    "checkpoints": 4,
-    "training": 5,
-    "speedrun": 6,
-    "adversarial": 6,
-    "zoo": 7,
-    "claims": 8,
-    "study": 8,
-    "prediction": 9,
-    "plots": 10,
-    "execution": 9,
-    "drawing": 10,
-    "__init__": 10,
-    "__main__": 11,
-}
-SLOW = (
-    *("pandas", "sklearn", "scipy", "matplotlib", "seaborn"),
-    *("torchvision", "typer", "mlxtend", "PIL", "skimage"),
-)
+MODULES = sorted(FOLDER.rglob("*.py"))
+SLOW = ("pandas", "sklearn", "scipy", "matplotlib", "seaborn", "torchvision", "typer", "PIL")
 PROGRAM = """
 import json, random, socket, sys
 import numpy, torch
@@ -79,100 +41,37 @@ def test_importing_the_package_does_no_work(tmp_path):
     assert unchanged
     assert not [name for name in loaded if name.split(".")[0] in SLOW]
     assert "mnist_helpers.zoo" in loaded
+    assert "mnist_helpers.study" not in loaded
     assert not list(tmp_path.iterdir())
 
 
-def runtime_imports(path):
-    """The modules of the package that a module imports when it runs, in functions too."""
+def test_the_public_face_is_small_and_topics_are_loaded_when_used():
+    assert len(mh.__all__) <= 40
+    assert {"fit", "load_mnist", "Recipe", "evaluate", "ZOO", "save_run"} <= set(mh.__all__)
+    for room in ("handwriting", "plots", "results", "robustness", "speed", "study"):
+        assert getattr(mh, room).__name__ == f"mnist_helpers.{room}"
+        assert room in dir(mh)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = mh.nonsense
+
+
+def functions(path):
+    """Each function's name and its lines, the docstring not counted."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    for_types = {
-        inner
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        for inner in ast.walk(node)
-    }
-    found = set()
     for node in ast.walk(tree):
-        if node in for_types:
-            continue
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        if isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "absolute imports only"
-            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
-    names = {name.split(".")[1] for name in found if name.startswith("mnist_helpers.")}
-    package = {"__init__"} if "mnist_helpers" in found and not names & RANKS.keys() else set()
-    return (names & RANKS.keys()) | package
+        if isinstance(node, ast.FunctionDef):
+            first, documented = node.body[0], ast.get_docstring(node) is not None
+            docstring = first.end_lineno - first.lineno + 1 if documented else 0
+            yield node.name, node.end_lineno - node.lineno + 1 - docstring
 
 
-def test_every_module_has_a_rank():
-    assert {path.stem for path in FOLDER.glob("*.py")} == set(RANKS)
-
-
-@pytest.mark.parametrize("name", RANKS)
-def test_imports_run_downwards(name):
-    imported = runtime_imports(FOLDER / f"{name}.py")
-    upwards = [other for other in imported if RANKS[other] >= RANKS[name]]
-    assert not upwards, f"{name} imports {upwards}"
-    assert imported or RANKS[name] <= 1
-
-
-def test_all_names_what_is_public():
-    assert mh.__all__ == sorted(mh.__all__, key=lambda name: (not name.isupper(), name))
-    assert len(mh.__all__) == len(set(mh.__all__))
-    for name in mh.__all__:
-        assert getattr(mh, name) is not None
-    imported = {name for name, value in vars(mh).items() if not name.startswith("_")}
-    modules = {name for name in RANKS if not name.startswith("_")}
-    assert imported - modules == set(mh.__all__)
-
-
-def public_objects():
-    """Functions, classes, methods and properties of the package by their full name."""
-    for stem in RANKS:
-        module = importlib.import_module(f"mnist_helpers.{stem}".removesuffix(".__init__"))
-        for name, value in vars(module).items():
-            if name.startswith("_") or getattr(value, "__module__", None) != module.__name__:
-                continue
-            if inspect.isclass(value) or inspect.isfunction(value):
-                yield f"{stem}.{name}", value
-            if inspect.isclass(value):
-                for part, method in vars(value).items():
-                    if isinstance(method, classmethod | staticmethod):
-                        method = method.__func__
-                    if isinstance(method, property):
-                        method = method.fget
-                    written = inspect.isfunction(method) and method.__module__ == module.__name__
-                    if written and (not part.startswith("_") or part == "__init__"):
-                        yield f"{stem}.{name}.{part}", method
-
-
-PUBLIC = dict(public_objects())
-
-
-def test_the_list_of_public_objects_is_not_empty():
-    assert {"training.fit", "data.DigitSet", "data.DigitSet.split", "storage.write_whole"} <= set(
-        PUBLIC
-    )
-    assert {"evaluation.Report.mistakes", "models.Normalize.forward"} <= set(PUBLIC)
-    assert {"study.run_study", "claims.claims_table", "evaluation.McNemar"} <= set(PUBLIC)
-
-
-@pytest.mark.parametrize("name", PUBLIC)
-def test_a_public_object_is_documented_and_annotated(name):
-    value = PUBLIC[name]
-    if not name.endswith("__init__"):
-        assert len((value.__doc__ or "").split()) >= 3
-    if inspect.isfunction(value):
-        signature = inspect.signature(value)
-        given = [part for part in signature.parameters if part not in ("self", "cls")]
-        assert [part for part in given if part not in value.__annotations__] == []
-        assert "return" in value.__annotations__
-
-
-def test_every_module_has_a_docstring():
-    for path in FOLDER.glob("*.py"):
-        assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path.name
+def test_rooms_stay_small():
+    lines = {path: path.read_text(encoding="utf-8").count("\n") for path in MODULES}
+    assert max(lines.values()) <= 300
+    assert sum(lines.values()) <= 5_800
+    for path in MODULES:
+        for name, length in functions(path):
+            assert length <= 40, f"{path.name}: {name} has {length} lines"
 
 
 def test_the_command_is_installed():

@@ -53,6 +53,28 @@ def test_dependencies_have_ranges_and_no_pins():
         assert re.fullmatch(r"[a-z-]+>=[\d.]+", line)
 
 
+def test_a_release_pins_every_link_and_a_push_opens_main():
+    for path in links.linked_files():
+        text = path.read_text(encoding="utf-8")
+        pinned = links.with_links(text, "v9.9.9")
+        assert "/blob/main/" not in pinned
+        assert links.with_links(pinned) == text
+    assert "@v9.9.9" in pinned
+
+
+def test_the_readmes_layout_names_what_is_there():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    layout = re.search(r"## The repository\n\n```\n(.*?)```", text, re.S)[1]
+    names = {name for name in re.findall(r"[\w.]+(?:\.py|\.toml|\.yml|\.md|/)", layout)}
+    package = ROOT / "mnist_helpers"
+    for path in (*package.glob("*.py"), *(p.parent for p in package.glob("*/__init__.py"))):
+        name = f"{path.name}/" if path.is_dir() else path.name
+        assert name in names or path.name == "__init__.py", name
+    places = (ROOT, package, ROOT / "notebooks", ROOT / "benchmarks")
+    for name in names:
+        assert any((place / name).exists() for place in places), name
+
+
 def test_the_readme_lists_every_notebook_and_its_links_lead_to_files():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     for path in sorted(ROOT.glob("notebooks/[0-9][0-9]_*.ipynb")):

@@ -1,0 +1,78 @@
+"""published.csv: whole, made with today's models and recipes, good enough."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import mnist_helpers as mh
+from mnist_helpers.results import LISTS, PUBLISHED
+
+
+@pytest.fixture(scope="module")
+def study():
+    return mh.study.read_study()
+
+
+def test_it_has_five_seeds_of_each_of_five_models(study):
+    found = sorted(zip(study["model"], study["seed"], strict=True))
+    assert found == sorted((name, seed) for name in mh.PUBLISHED for seed in range(5))
+    assert set(study["source"]) == {"mnist"}
+    assert set(study["test_size"]) == {10_000}
+
+
+@pytest.mark.parametrize("name", list(mh.PUBLISHED))
+def test_it_was_made_with_todays_models_and_recipes(study, name):
+    entry, runs = mh.ZOO[name], study[study["model"] == name]
+    for text in runs["recipe"]:
+        assert mh.Recipe(**json.loads(text)) == entry.recipe
+    assert runs["epochs"].tolist() == [entry.recipe.epochs] * 5
+    assert set(runs["parameters"]) == {mh.count_parameters(entry.build())}
+    assert set(runs["multiply_adds"]) == {mh.count_multiply_adds(entry.build())}
+
+
+def test_the_epoch_chosen_is_the_best_on_validation(study):
+    for row in study.itertuples():
+        assert {len(getattr(row, name)) for name in LISTS.keys() - {"mistakes"}} == {row.epochs}
+        merits = zip(row.validation_accuracy, row.validation_loss, strict=True)
+        merits = [(accuracy, -loss) for accuracy, loss in merits]
+        assert row.test_accuracy == row.epoch_test_accuracy[merits.index(max(merits))]
+
+
+def test_the_mistakes_are_as_many_as_the_accuracy_says_and_never_the_same(study):
+    for row in study.itertuples():
+        assert row.mistakes == sorted(set(row.mistakes))
+        assert 0 <= row.mistakes[0] <= row.mistakes[-1] < 10_000
+        assert len(row.mistakes) == round(10_000 * (1 - row.test_accuracy))
+        assert row.test_f1_weighted == pytest.approx(row.test_accuracy, abs=1e-3)
+    assert len({tuple(mistakes) for mistakes in study["mistakes"]}) == 25
+
+
+def test_machine_and_versions_are_told(study):
+    for name in ("device", "precision", "machine", *mh.versions()):
+        assert set(study[name].astype(str).str.strip()).isdisjoint({"", "unknown", "nan"}), name
+    assert study["machine"].nunique() == study["torch"].nunique() == 1
+
+
+def test_the_measurements_travel_with_the_package():
+    project = Path(__file__).parents[2] / "pyproject.toml"
+    setuptools = tomllib.loads(project.read_text(encoding="utf-8"))["tool"]["setuptools"]
+    assert setuptools["package-data"]["*"] == ["*.csv", "*.js"]
+    assert len(list(mh.results.FOLDER.glob("*.csv"))) >= 5
+    for path in (PUBLISHED, mh.results.REGULARISATION, mh.results.ROBUSTNESS, mh.results.SPEED):
+        assert path.is_file()
+
+
+def test_the_means_are_not_below_their_floors(study):
+    """lenet and vgg stay below their claims (98.93 and 99.3 %), as notebook 06 says."""
+
+    def mean(name, epochs):
+        return mh.study.within(study[study["model"] == name], epochs)["test_accuracy"].mean()
+
+    assert mean("two_conv", 5) >= 0.989
+    assert mean("two_conv_dropout", 8) >= 0.993
+    assert mean("three_conv", 5) > 0.99
+    assert mean("three_conv", 10) >= 0.993
+    f1 = study.loc[study["model"] == "two_conv_dropout", ["test_f1_macro", "test_f1_weighted"]]
+    assert f1.mean().min() >= 0.993

@@ -1,0 +1,93 @@
+"""README and benchmarks/README.md say what the rows in mnist_helpers/results say."""
+
+import re
+from pathlib import Path
+
+import pytest
+import tables
+
+import mnist_helpers as mh
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BENCHMARKS = tables.README.read_text(encoding="utf-8")
+NUMBER = re.compile(r"\d[\d,]*\.\d+|\d+(?= ?%)")
+# Numbers that no row can hold: versions, settings, goals, and what others have published.
+GIVEN = {
+    *("3.11", "3.12", "2.15", "0.2.0", "0.003", "0.2", "0.5", "95", "99"),
+    *("99.4", "99.04", "0.76"),
+}
+
+
+def plain(text):
+    """The prose: without tables, code and addresses."""
+    text = re.sub(r"```.*?```|`[^`]*`|\]\([^)]*\)", "", text, flags=re.S)
+    return "\n".join(line for line in text.splitlines() if not line.startswith("|"))
+
+
+def test_every_table_is_made_of_the_rows():
+    assert set(re.findall(r"<!-- table: ([\w ]+) -->", BENCHMARKS)) == set(tables.TABLES)
+    assert tables.with_tables(BENCHMARKS) == BENCHMARKS, "run `make tables`"
+
+
+def test_every_number_in_the_prose_is_in_a_table():
+    known = {number for table in tables.TABLES.values() for number in NUMBER.findall(table())}
+    for text in (README, BENCHMARKS):
+        unknown = set(NUMBER.findall(plain(text))) - known - GIVEN
+        assert not unknown, f"no row says {sorted(unknown)}"
+
+
+def test_a_stale_number_would_be_found():
+    stale = BENCHMARKS.replace("99.69 ± 0.01", "99.70 ± 0.01")
+    assert stale != BENCHMARKS
+    assert tables.with_tables(stale) == BENCHMARKS
+
+
+def cells(table, model):
+    """The cells of a model's line, without bars and backticks."""
+    lines = [line.replace("`", "").strip("| ").split(" | ") for line in table.splitlines()]
+    return next(line for line in lines if line[0] == model)
+
+
+def test_the_readmes_headlines_are_those_of_their_models():
+    readme = " ".join(README.split())
+    race, records = tables.race(), tables.TABLES["records"]()
+    for model, table, column in (
+        *((name, tables.published(), 3) for name in ("two_conv_dropout", "vgg", "lenet")),
+        *((name, records, 3) for name in ("record", "tiny")),
+        ("fast_99", race, 1),
+    ):
+        mean, sd = re.findall(r"\d+\.\d\d", cells(table, model)[column])
+        assert re.search(rf"`{model}`[^`]*? {re.escape(mean)} % ± {sd}", readme), model
+    assert f"usual script takes {cells(race, 'usual script')[4]} times as long" in readme
+    assert f"in {cells(race, 'fast_99')[3].split()[0]} seconds" in readme
+
+
+def test_rows_are_added_and_replaced_and_old_cells_stay_as_they_are(tmp_path):
+    path = tmp_path / "new" / "rows.csv"
+    mh.results.add_rows(path, [{"table": "a", "seconds": 0.1, "mistakes": [3, 14]}], ["name"])
+    path.write_text(path.read_text() + "two words,b,1.50,\n")
+    before = path.read_text().splitlines()
+    mh.results.add_rows(path, [{"name": "x, y", "table": "c", "machine": "new"}])
+    assert path.read_text().splitlines() == [
+        "name,table,seconds,mistakes,machine",
+        *(f"{line}," for line in before[1:]),
+        '"x, y",c,,,new',
+    ]
+    mh.results.add_rows(path, [{"table": "a", "seconds": 2}], replacing={"table": "a"})
+    frame = mh.results.read_rows(path)
+    assert frame["table"].tolist() == ["b", "c", "a"]
+    assert frame["mistakes"].tolist() == [[], [], []]
+    assert frame["seconds"].tolist()[0] == 1.5
+
+
+def test_a_damaged_file_is_neither_read_nor_added_to(tmp_path):
+    path = tmp_path / "rows.csv"
+    for content in (b"", b"a,b\n1,2\n1,2,3\n", b"a,b\n1,2", b"\x89PNG\r\n\x1a\n\x00\xff"):
+        path.write_bytes(content)
+        for use in (mh.results.read_rows, lambda path: mh.results.add_rows(path, [{"a": 1}])):
+            with pytest.raises(mh.results.ResultsError, match=r"rows\.csv is damaged or holds"):
+                use(path)
+        assert path.read_bytes() == content
+    with pytest.raises(mh.results.ResultsError, match="no results in"):
+        mh.results.read_rows(tmp_path / "none.csv")
