@@ -217,7 +217,7 @@ def alone(train: mh.DigitSet) -> dict[str, Race]:
 
 
 def steps(train: mh.DigitSet) -> dict[str, Race]:
-    """The fast recipes with fewer and with more steps."""
+    """The fast recipes as they are, and with fewer steps."""
     slow = mh.ZOO["fast_994"]
     races = {}
     for count in (110, 120):

@@ -1,7 +1,7 @@
-"""Every table of benchmarks/README.md from the rows in mnist_helpers/results: `make tables`.
+"""The tables of benchmarks/README.md from the rows in mnist_helpers/results: `make tables`.
 
-The scripts here measure, and give their rows to `measured`; the tables are made of the rows alone,
-so they can be made again anywhere. tests/test_results.py holds README and tables together.
+They are made of the rows alone, so they can be made again anywhere. The scripts about speed give
+their rows to `measured`. tests/test_results.py holds README and tables together.
 """
 
 import math
@@ -208,7 +208,7 @@ def validation(table: str) -> str:
     lines = []
     for name, runs in speed(table).groupby("name", sort=False):
         low, _ = mh.mean_interval(list(runs["accuracy"]))
-        cells = spread(runs["accuracy"]), f"{100 * low:.2f}", f"{runs['seconds'].median():.2f}"
+        cells = spread(runs["accuracy"]), f"{100 * low:.3f}", f"{runs['seconds'].median():.2f}"
         lines.append((name, *cells))
     return markdown("|validation accuracy, mean ± sd (points)|lower end|seconds, median", lines)
 

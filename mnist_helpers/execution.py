@@ -44,8 +44,8 @@ def execute_notebooks(paths: list[Path], out: Path, source: str) -> str:
     Each notebook gets a fresh kernel that works in `out`, with `source` as MNIST_SOURCE.
 
     Raises:
-        NotebookError: a cell failed; the notebook so far is in `out`.
-        CheckpointError: `out` cannot be written.
+        NotebookError: `out` cannot be made, or a cell failed; the notebook so far is in `out`.
+        CheckpointError: a file in `out` cannot be written.
     """
     environment = {**os.environ, "TQDM_DISABLE": "1", "MNIST_SOURCE": source}
     if environment.get("MNIST_DATA_DIR"):

@@ -83,7 +83,7 @@ def image_grid(
     """Images `[N, H, W]` or `[N, 1, H, W]`, in rows; N at most 100 reads well.
 
     Without `limits` (the values of black and white) each image has its own, so use limits where
-    images are compared. Diverging maps such as `RdBu_r` are centred on 0.
+    images are compared. `RdBu_r` is centred on 0.
     """
     images = torch.as_tensor(np.asarray(images)).squeeze(1) if len(images) else torch.empty(0)
     columns = max(min(columns, len(images)), 1)

@@ -20,7 +20,7 @@ CHOICES = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train. Equal recipes, equal data and the same CPU give equal weights, bit for bit.
+    """How to train. Equal recipes and data on the same CPU, with as many threads, give equal bits.
 
     Attributes:
         epochs: passes over the training set, or over `epoch_size` images of it; at least 1.

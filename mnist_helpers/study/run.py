@@ -1,8 +1,8 @@
 """Many models, many seeds, one table that can be stopped and resumed (06_published_models.ipynb).
 
 A study is a CSV file with a row for each model and seed. Every run learns from the same 11/12 of
-the training digits, chooses its weights on the other 1/12, and opens the test set after training.
-Then, when nothing is left to choose, the weights of every epoch are tested as well.
+the training digits, compares epochs on the other 1/12, and opens the test set after training. Then,
+when nothing is left to choose, the weights of every epoch are tested as well.
 """
 
 import json
@@ -131,7 +131,7 @@ def measure(
 ) -> dict[str, Any]:
     """Train, then test: one row of a study, without its name, seed and source.
 
-    The reported test accuracy is that of the weights chosen on validation. Afterwards the weights
+    The reported test accuracy is that of the weights that the recipe keeps. Afterwards the weights
     of every epoch are tested too, which shows what choosing the epoch on the test set would have
     gained; no choice is made with that.
 
