@@ -11,13 +11,17 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+from tables import one_of
+
 import mnist_helpers as mh
 
 
 def main() -> None:
     """Run the study and print the claims' table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("models", nargs="*", default=["lenet", "vgg"], metavar="MODEL")
+    parser.add_argument(
+        "models", nargs="*", type=one_of(mh.ZOO), default=["lenet", "vgg"], metavar="MODEL"
+    )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=mh.results.ANNEALED)
     options = parser.parse_args()

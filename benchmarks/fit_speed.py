@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from tables import fit_speed, measured
+from tables import fit_speed, measured, one_of
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Subset
@@ -74,7 +74,7 @@ def measure(name: str, how: str, seed: int) -> dict[str, float]:
 def main() -> None:
     """Measure in turn, print seconds and ratios."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("models", nargs="*", metavar="MODEL")
+    parser.add_argument("models", nargs="*", type=one_of(mh.ZOO), metavar="MODEL")
     parser.add_argument("--rounds", type=int, default=3, help="how often, each with its own seed")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -19,7 +19,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from scipy.interpolate import make_interp_spline
 from sklearn.datasets import load_digits
-from tables import fitted, handwriting, where
+from tables import fitted, handwriting, one_of, where
 
 import mnist_helpers as mh
 
@@ -195,7 +195,7 @@ PARTS = {"qualities": qualities, "times": times}
 def main() -> None:
     """Measure the parts that are asked for again, write their rows, print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("parts", nargs="*", metavar="PART", default=list(PARTS))
+    parser.add_argument("parts", nargs="*", type=one_of(PARTS), metavar="PART", default=list(PARTS))
     options = parser.parse_args()
     torch.set_num_threads(1)
     digits = mh.load_mnist(source="mnist")

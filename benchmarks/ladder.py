@@ -228,16 +228,21 @@ def steps(train: mh.DigitSet) -> dict[str, Race]:
     return races
 
 
+PARTS = {"ladder": ladder, "alone": alone, "steps": steps}
+
+
 def main() -> None:
     """Run the tables that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("parts", nargs="*", metavar="PART", default=["ladder", "alone", "steps"])
+    parser.add_argument(
+        "parts", nargs="*", type=tables.one_of(PARTS), metavar="PART", default=list(PARTS)
+    )
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args()
     train, validation = mh.load_mnist(source="mnist").train.split(10_000, seed=0)
     warm_up = train.select(torch.arange(2_000))
     for table in options.parts:
-        races = {"ladder": ladder, "alone": alone, "steps": steps}[table](train)
+        races = PARTS[table](train)
         for race in races.values():
             race(warm_up, validation.images[:1_000], 1_000)
         rows = []

@@ -12,7 +12,7 @@ import dataclasses
 import itertools
 from typing import Any
 
-from tables import fitted, open_choices, where
+from tables import fitted, one_of, open_choices, where
 
 import mnist_helpers as mh
 from mnist_helpers.results import OPEN_CHOICES
@@ -61,7 +61,9 @@ def validation_accuracy(
 def main() -> None:
     """Train every candidate with every seed that is missing; print mean and spread."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("models", nargs="*", default=list(CANDIDATES), metavar="MODEL")
+    parser.add_argument(
+        "models", nargs="*", type=one_of(CANDIDATES), default=list(CANDIDATES), metavar="MODEL"
+    )
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     digits = mh.load_mnist(source="mnist").train

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from tables import one_of
 
 import mnist_helpers as mh
 from mnist_helpers import models
@@ -44,6 +45,7 @@ CHANGES = {
         models.two_conv, replace(PLAIN, augmentation="distort", label_smoothing=0.1)
     ),
 }
+PARTS = ("changes", "small", "records")
 SMALL = ("plain", "dropout", "batch norm", "distort", "combined")
 SIZES = (100, 1_000, 10_000)
 
@@ -76,7 +78,7 @@ def small_sets(digits: mh.Mnist, out: Path, seeds: int) -> None:
 def main() -> None:
     """Measure what is asked for and missing."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("parts", nargs="*", metavar="PART", default=["changes", "small", "records"])
+    parser.add_argument("parts", nargs="*", type=one_of(PARTS), metavar="PART", default=list(PARTS))
     parser.add_argument("--out", type=Path, default=mh.results.REGULARISATION)
     parser.add_argument(
         "--seeds", type=int, default=5, help="`tiny` takes twice as many, `small` three at most"
@@ -88,11 +90,9 @@ def main() -> None:
             mh.study.run_study(CHANGES, range(options.seeds), digits, options.out)
         elif part == "small":
             small_sets(digits, options.out, min(options.seeds, 3))
-        elif part == "records":
+        else:
             for name, seeds in (("record", options.seeds), ("tiny", 2 * options.seeds)):
                 mh.study.run_study({name: mh.ZOO[name]}, range(seeds), digits, options.out)
-        else:
-            parser.error(f"no part {part!r}: choose of changes, small, records")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tables import fitted
+from tables import fitted, one_of
 
 import mnist_helpers as mh
 from mnist_helpers import results
@@ -88,11 +88,9 @@ PARTS = {
 def main() -> None:
     """Measure what is asked for and missing."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("parts", nargs="*", metavar="PART", default=list(PARTS))
+    parser.add_argument("parts", nargs="*", type=one_of(PARTS), metavar="PART", default=list(PARTS))
     parser.add_argument("--out", type=Path, default=results.ROBUSTNESS)
     options = parser.parse_args()
-    if unknown := set(options.parts) - set(PARTS):
-        parser.error(f"no part {', '.join(unknown)}: choose of {', '.join(PARTS)}")
     digits = mh.load_mnist(source="mnist")
     done: set[tuple[str, str, int]] = set()
     if options.out.exists():

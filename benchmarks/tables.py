@@ -6,6 +6,7 @@ their rows to `measured`. tests/test_results.py holds README and tables together
 
 import math
 import re
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,17 @@ import mnist_helpers as mh
 from mnist_helpers import results
 
 README = Path(__file__).with_name("README.md")
+
+
+def one_of(names: Iterable[str]) -> Callable[[str], str]:
+    """The type of an argument that must be one of the names."""
+
+    def check(text: str) -> str:
+        if text not in names:
+            raise ArgumentTypeError(f"no {text!r}: choose of {', '.join(names)}")
+        return text
+
+    return check
 
 
 def where(device: str = "cpu") -> dict[str, str]:

@@ -8,6 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
+import torch
 import typer
 
 import mnist_helpers as mh
@@ -138,8 +139,6 @@ def train(
 
 def _plot(out: Path, history: mh.History, report: mh.Report, test: mh.DigitSet, seed: int) -> None:
     """Curves, ten random predictions and the confusion matrix as PNG; the ten as text."""
-    import torch
-
     chosen = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))[:10]
     some, probabilities = test.select(chosen), report.probabilities[chosen]
     figures = {

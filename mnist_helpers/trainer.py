@@ -135,10 +135,8 @@ class Trainer:
         """Fresh weights and another seed; an optimizer without memory, in the same tensors."""
         self.model.load_state_dict(weights)
         self.recipe = replace(self.recipe, seed=seed)
-        for state in self.optimizer.state.values():
-            for memory in state.values():
-                if isinstance(memory, Tensor):
-                    memory.zero_()
+        for part in self._memory():
+            part.zero_()
 
     def capture(self, images: Tensor, labels: Tensor) -> None:
         """Record the step on CUDA for batches of this form; model and optimizer stay as they are.

@@ -66,7 +66,10 @@ def fit(
         raise CheckpointError("resume needs run_dir, the folder of the checkpoint")
     run = _Fit(model, train, validation, recipe, resolve_device(device), run_dir)
     run.verbose, run.log_every = verbose, log_every
-    run.restore() if resume else run.save()  # a folder that cannot be written fails at once
+    if resume:
+        run.restore()
+    else:
+        run.save()  # a folder that cannot be written fails at once
     try:
         while not run.done:
             run.one_epoch()

@@ -1,6 +1,7 @@
 """README and benchmarks/README.md say what the rows in mnist_helpers/results say."""
 
 import re
+from argparse import ArgumentTypeError
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,10 @@ def test_a_damaged_file_is_neither_read_nor_added_to(tmp_path):
         assert path.read_bytes() == content
     with pytest.raises(mh.results.ResultsError, match="no results in"):
         mh.results.read_rows(tmp_path / "none.csv")
+
+
+def test_a_part_that_a_script_does_not_have_is_refused_by_name():
+    parts = tables.one_of(["ladder", "steps"])
+    assert parts("steps") == "steps"
+    with pytest.raises(ArgumentTypeError, match="no 'stairs': choose of ladder, steps"):
+        parts("stairs")
