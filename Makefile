@@ -14,8 +14,7 @@ test: lint  ## unit tests and every notebook, on the sample
 	$(BIN)/python -m pytest $(PARALLEL)
 
 check: lint  ## lint and unit tests, before every commit
-	$(BIN)/python -m pytest $(PARALLEL) -p no:nbval -o addopts="" --import-mode=importlib \
-		-m "not slow" tests
+	$(BIN)/python -m pytest -n auto -p no:nbval -o addopts="" --import-mode=importlib -m "not slow" tests
 
 slow: $(INSTALLED)  ## solutions, signals, memory, fuzz; a browser and full MNIST where they are
 	$(BIN)/python -m pytest $(PARALLEL) -m slow

@@ -127,6 +127,7 @@ def test_train_of_a_fast_model_writes_all_files_and_prints_no_claim(tmp_path):
     assert mh.Recipe(**recipe) == mh.ZOO["fast_99"].recipe
 
 
+@pytest.mark.slow
 def test_resume_trains_on_and_prints_a_line_every_so_many_batches(trained, tmp_path):
     """3,667 digits in batches of 10 are 367; precision and seed are those of the run."""
     out = copy_run(trained[0], tmp_path)
