@@ -145,7 +145,7 @@ def attacks() -> str:
 
 
 def handwriting() -> str:
-    """Digits that do not look like MNIST's, and things that are none."""
+    """Digits that do not look like MNIST's, things that are none, and the time it takes."""
     rows = results.read_rows(results.HANDWRITING)
     groups = rows.groupby(["name", "unit"], sort=False)["value"]
     lines = [(name, f"{spread(runs, unit=1)}", unit) for (name, unit), runs in groups]
