@@ -22,6 +22,7 @@ from mnist_helpers.evaluation import (
     predict_logits,
     wilson_interval,
 )
+from mnist_helpers.exercises import check
 from mnist_helpers.files import CheckpointError
 from mnist_helpers.history import History
 from mnist_helpers.mnist_files import DataError
@@ -38,7 +39,7 @@ __all__ = sorted(
     for name, value in globals().items()
     if not name.startswith("_") and not isinstance(value, _ModuleType)
 )
-_ROOMS = ("handwriting", "plots", "results", "robustness", "speed", "study")
+_ROOMS = ("diagrams", "handwriting", "plots", "results", "robustness", "speed", "study")
 
 
 def __getattr__(name: str) -> _Any:

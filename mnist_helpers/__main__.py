@@ -147,7 +147,7 @@ def _plot(out: Path, history: mh.History, report: mh.Report, test: mh.DigitSet, 
         "confusion_matrix.png": mh.plots.confusion_views(report),
     }
     for name, figure in figures.items():
-        write_whole(out / name, mh.plots.as_png(figure, dpi=120))
+        write_whole(out / name, mh.plots.as_png(figure))
     print("\n".join(mh.prediction_lines(some.labels, probabilities)))
 
 
@@ -265,7 +265,7 @@ def _write_explanation(out: Path, readings: list[tuple[Path, Any]]) -> None:
     shown = readings[:EXPLAINED]
     names = [f"{path.name}\n{one}" for path, one in shown]
     figure = handwriting_steps([one.found for _, one in shown], names)
-    write_whole(out, mh.plots.as_png(figure, dpi=100))
+    write_whole(out, mh.plots.as_png(figure))
     if len(shown) < len(readings):
         typer.echo(f"{out} shows the first {EXPLAINED} of {len(readings)} digits", err=True)
 

@@ -14,16 +14,21 @@ import torch
 from cycler import cycler
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
+from PIL import Image
 from torch import Tensor
 
-from mnist_helpers.evaluation import Report, calibration, expected_calibration_error
+from mnist_helpers.evaluation import Report, calibration, wilson_interval
+from mnist_helpers.evaluation import expected_calibration_error as ece
 from mnist_helpers.history import History
 from mnist_helpers.recipes import Recipe, learning_rate_at
 
 BLUE, ORANGE, GREY, BLACK = "#0072B2", "#D55E00", "#777777", "#000000"
 HATCHES = ("", "//", "..", "xx")  # for areas, as the line styles are for lines
 RIGHT, WRONG = "✓", "✗"
+CONFUSION_VIEWS = {"counts": "Blues", "rows": "Greens", "errors": "Oranges"}  # and their colours
 STYLE: dict[str, Any] = {
     "axes.prop_cycle": cycler(color=(BLUE, ORANGE, GREY, BLACK), linestyle=("-", "--", "-.", ":")),
     "axes.axisbelow": True,
@@ -56,15 +61,22 @@ class Described:
         self.figure, self.alt = figure, alt
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        data = {"image/png": as_png(self.figure), "text/plain": f"Figure: {self.alt}"}
-        return data, {"image/png": {"alt": self.alt}}
+        png = as_png(self.figure)
+        width, height = Image.open(BytesIO(png)).size
+        shown = {"alt": self.alt, "width": width // 2, "height": height // 2}  # sharp on any screen
+        return {"image/png": png, "text/plain": f"Figure: {self.alt}"}, {"image/png": shown}
 
 
-def as_png(figure: Figure, dpi: int = 80) -> bytes:
-    """The figure as the bytes of a PNG file, on white, so that it can be read in dark mode."""
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", bbox_inches="tight")
-    return buffer.getvalue()
+def as_png(figure: Figure) -> bytes:
+    """The figure as the bytes of a PNG file, 160 dots an inch, in 256 colours: small.
+
+    On white, so that it can be read in dark mode.
+    """
+    buffer, small = BytesIO(), BytesIO()
+    figure.savefig(buffer, format="png", dpi=160, facecolor="white", bbox_inches="tight")
+    picture = Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    picture.save(small, format="png", optimize=True)
+    return small.getvalue()
 
 
 def describe(figure: Figure, alt: str) -> Described:
@@ -79,11 +91,12 @@ def image_grid(
     title: str = "",
     cmap: str = "gray",
     limits: tuple[float, float] | None = None,
+    bar: str = "",
 ) -> Figure:
     """Images `[N, H, W]` or `[N, 1, H, W]`, in rows; N at most 100 reads well.
 
-    Without `limits` (the values of black and white) each image has its own, so use limits where
-    images are compared. `RdBu_r` is centred on 0.
+    Without `limits` (the values of black and white) each image has its own. With `bar`, the label
+    of a colour bar, all have one scale. `RdBu_r` is centred on 0.
     """
     images = torch.as_tensor(np.asarray(images)).squeeze(1) if len(images) else torch.empty(0)
     columns = max(min(columns, len(images)), 1)
@@ -91,6 +104,8 @@ def image_grid(
     size = min(11.5 / columns, 2.2)
     height = rows * (size if titles is None else size + 0.3) + (0.4 if title else 0)
     figure, grid = house_axes(max(columns * size, 4), height, rows, columns, squeeze=False)
+    if bar and limits is None:
+        limits = float(images.min()), float(images.max())
     for index, ax in enumerate(grid.flat):
         ax.axis("off")
         if index < len(images):
@@ -98,9 +113,11 @@ def image_grid(
             low, high = limits or (float(image.min()), float(image.max()))
             if cmap == "RdBu_r":
                 low, high = -max(-low, high), max(-low, high)
-            ax.imshow(image.numpy(), cmap=cmap, vmin=low, vmax=high)
+            picture = ax.imshow(image.numpy(), cmap=cmap, vmin=low, vmax=high)
             if titles is not None:
                 ax.set_title(titles[index], fontsize=9)
+    if bar:
+        figure.colorbar(picture, ax=grid, label=bar, shrink=0.9)
     figure.suptitle(title)
     return figure
 
@@ -109,10 +126,9 @@ def pixel_values(image: Tensor) -> Figure:
     """One image, uint8 `[1, 28, 28]`, with the value written into every pixel that has ink."""
     figure, ax = house_axes(8.5, 8.5)
     values = image.squeeze().numpy()
-    words, small = np.where(values > 0, values.astype(str), ""), {"size": 7}
-    sns.heatmap(
-        values, ax=ax, cmap="gray", annot=words, fmt="", annot_kws=small, cbar=False, square=True
-    )
+    look = {"cmap": "gray", "annot_kws": {"size": 7}, "cbar": False, "square": True}
+    words = np.where(values > 0, values.astype(str), "")
+    sns.heatmap(values, ax=ax, annot=words, fmt="", **look)
     ax.set(title="One digit as numbers: 0 is paper, 255 is ink", xlabel="column", ylabel="row")
     return figure
 
@@ -133,35 +149,52 @@ def class_counts(sets: dict[str, Tensor]) -> Figure:
 
 
 def training_curves(history: History) -> Figure:
-    """Loss and accuracy of training and validation over the epochs, side by side."""
+    """Loss and error, 1 - accuracy, of training and validation over the epochs, logarithmic."""
     frame = history.to_frame()
     figure, columns = house_axes(9, 3.4, columns=2, grid="both")
-    for ax, what, unit in zip(columns, ("loss", "accuracy"), ("nats", ""), strict=True):
+    for ax, what, unit in zip(columns, ("loss", "error"), ("nats", "1 - accuracy"), strict=True):
         for name, mark in (("train", "o"), ("validation", "s")):
-            ax.plot(frame["epoch"], frame[f"{name}_{what}"], marker=mark, label=name)
-        ax.set(title=what.capitalize(), xlabel="epoch", ylabel=f"{what} {unit and f'({unit})'}")
+            values = frame[f"{name}_loss"] if ax is columns[0] else 1 - frame[f"{name}_accuracy"]
+            ax.plot(frame["epoch"], values, marker=mark, label=name)
+        ax.set(title=what.capitalize(), xlabel="epoch", ylabel=f"{what} ({unit}, log scale)")
+        _log_axis(ax)
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.legend()
     return figure
 
 
-def step_losses(histories: dict[str, History], window: int = 50) -> Figure:
-    """The training loss of every step as a moving average over `window` steps, logarithmic.
+def _log_axis(ax: Axes) -> None:
+    """A logarithmic vertical axis with plain numbers; a zero is left out."""
+    ax.set_yscale("log", nonpositive="mask")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_formatter("")
 
-    The losses themselves lie behind it in grey where there is one history only.
+
+def step_losses(
+    histories: dict[str, History], window: int = 50, top: float | None = None
+) -> Figure:
+    """The training loss of every step as a mean of the last `window` steps, logarithmic.
+
+    The losses themselves lie behind it in grey where there is one history only. With `top` the
+    axis ends there, and the title says so.
     """
     figure, ax = house_axes(8, 3.4, grid="both")
     for name, history in histories.items():
         losses = np.array(history.step_losses)
         if not len(losses):  # stopped at once
             continue
-        width = max(1, min(window, len(losses)))
-        smooth = np.convolve(losses, np.ones(width) / width, mode="valid")
+        ends = np.arange(1, len(losses) + 1)
+        starts = np.maximum(ends - window, 0)
+        sums = np.cumsum([0.0, *losses])
         if len(histories) == 1:
-            ax.plot(np.arange(len(losses)) + 1, losses, "-", color=GREY, alpha=0.4, lw=0.6)
-        ax.plot(np.arange(len(smooth)) + width, smooth, lw=2, label=name)
-    ax.set(title=f"Training loss, mean of {window} steps", xlabel="step", yscale="log")
-    ax.set_ylabel("loss (nats, log scale)")
+            ax.plot(ends, losses, "-", color=GREY, alpha=0.4, lw=0.6)
+        ax.plot(ends, (sums[ends] - sums[starts]) / (ends - starts), lw=2, label=name)
+    cut = "" if top is None else f", cut off at {top:g}"
+    ax.set_title(f"Training loss, mean of the last {window} steps{cut}")
+    ax.set(xlabel="step", ylabel="loss (nats, log scale)")
+    _log_axis(ax)
+    ax.set_ylim(None, top)
     if ax.lines:
         ax.legend()
     return figure
@@ -181,36 +214,31 @@ def learning_rates(recipes: dict[str, Recipe], steps_per_epoch: int) -> Figure:
 
 def confusion(report: Report, view: str = "counts", ax: Axes | None = None) -> Axes:
     """The confusion matrix: `counts`, `rows` (each row sums to 1) or `errors` (no diagonal)."""
+    if view not in CONFUSION_VIEWS:
+        raise ValueError(f"unknown view {view!r}: choose counts, rows or errors")
     counts = report.confusion.double()
     if view == "rows":
-        counts = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
+        counts /= counts.sum(dim=1, keepdim=True).clamp(min=1)
     elif view == "errors":
-        counts = counts.fill_diagonal_(0)
-    elif view != "counts":
-        raise ValueError(f"unknown view {view!r}: choose counts, rows or errors")
+        counts.fill_diagonal_(0)
     ax = ax or house_axes(5.5, 5)[1]
-    words = np.array([[_cell(value, view) for value in row] for row in counts.tolist()])
-    sns.heatmap(
-        counts.numpy(), annot=words, fmt="", ax=ax, cmap="Blues", square=True, cbar=False,
-        annot_kws={"size": 8}, linewidths=0.5,
-    )  # fmt: skip
-    titles = {"counts": "Counts", "rows": "Share of each true digit", "errors": "Errors only"}
-    ax.set(title=titles[view], xlabel="predicted digit", ylabel="true digit")
+    text = "{:.3f}" if view == "rows" else "{:.0f}"
+    words = [[text.format(n).lstrip("0") if n else "" for n in row] for row in counts.tolist()]
+    # A colour for each view, and for shares a log scale: else the diagonal hides all else.
+    norm = LogNorm(1e-4, 1) if view == "rows" else None
+    look: dict[str, Any] = {"annot_kws": {"size": 8}, "linewidths": 0.5, "linecolor": "#dddddd"}
+    look |= {"cmap": CONFUSION_VIEWS[view], "norm": norm, "square": True, "cbar": False}
+    sns.heatmap(counts.numpy(), annot=words, fmt="", ax=ax, **look)
+    titles = {"counts": "Counts", "rows": "Share of each true digit (log colours)"}
+    ax.set(title=titles.get(view, "Errors only"), xlabel="predicted digit", ylabel="true digit")
     ax.tick_params(rotation=0)
     return ax
-
-
-def _cell(value: float, view: str) -> str:
-    """The text of one cell of a confusion matrix; empty for nothing."""
-    if value == 0:
-        return ""
-    return f"{value:.3f}".removeprefix("0") if view == "rows" else f"{value:.0f}"
 
 
 def confusion_views(report: Report) -> Figure:
     """All three views of the confusion matrix side by side."""
     figure, columns = house_axes(14, 4.8, columns=3)
-    for ax, view in zip(columns, ("counts", "rows", "errors"), strict=True):
+    for ax, view in zip(columns, CONFUSION_VIEWS, strict=True):
         confusion(report, view, ax)
     return figure
 
@@ -251,11 +279,18 @@ def probability_bars(
 def calibration_curve(report: Report, bins: int = 15) -> Figure:
     """Accuracy against confidence, bin by bin, and how many predictions each bin holds."""
     table = calibration(report.probabilities, report.labels, bins)
-    error = expected_calibration_error(report.probabilities, report.labels, bins)
     figure, (left, right) = house_axes(9, 3.6, columns=2)
-    left.plot(table["confidence"], table["accuracy"], marker="o", label="model")
+    rights = (table["accuracy"] * table["count"]).round().astype(int)
+    ends = [wilson_interval(*pair) for pair in zip(rights, table["count"], strict=True)]
+    bounds = np.abs(np.array(ends).reshape(-1, 2).T - np.array(table["accuracy"]))
+    label = "model, 95 % intervals"
+    left.errorbar(table["confidence"], table["accuracy"], bounds, fmt="o", capsize=3, label=label)
     left.plot([0, 1], [0, 1], ":", color=GREY, label="perfectly calibrated")
-    left.set(title=f"Calibration, ECE {error:.4f}", xlabel="confidence", ylabel="accuracy")
+    left.set(
+        title=f"Calibration, ECE {ece(report.probabilities, report.labels, bins):.4f}",
+        xlabel="confidence",
+        ylabel="accuracy",
+    )
     left.legend()
     right.bar(table["confidence"], table["count"], width=0.8 / bins)
     right.set(title="Predictions by confidence", xlabel="confidence", xlim=(0, 1.03))

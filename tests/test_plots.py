@@ -11,6 +11,7 @@ import torch
 from IPython.core.formatters import DisplayFormatter
 from matplotlib.figure import Figure
 from numpy.testing import assert_allclose
+from PIL import Image
 
 import mnist_helpers as mh
 from mnist_helpers import plots
@@ -111,10 +112,20 @@ def test_class_counts_show_shares():
     assert words(ax.get_legend().texts) == ["train (4)", "test (10)"]
 
 
+def test_a_grid_with_a_colour_bar_has_one_scale():
+    some = torch.tensor([0.5, -2.0, 1.0]).reshape(3, 1, 1, 1).expand(-1, -1, 2, 2)
+    *axes, bar = drawn(plots.image_grid(some, bar="weight"))
+    assert {ax.images[0].get_clim() for ax in axes} == {(-2, 1)}
+    assert bar.get_ylabel() == "weight"
+    *axes, _ = drawn(plots.image_grid(some, cmap="RdBu_r", bar="weight"))
+    assert {ax.images[0].get_clim() for ax in axes} == {(-2, 2)}
+
+
 def test_training_curves_show_the_history():
     left, right = drawn(plots.training_curves(history()))
+    assert left.get_yscale() == right.get_yscale() == "log"
     assert_allclose([line.get_ydata() for line in left.lines], [[1, 1 / 2, 1 / 3], [1.2, 0.6, 0.4]])
-    assert_allclose([line.get_ydata() for line in right.lines], [[0.5] * 3, [0.6] * 3])
+    assert_allclose([line.get_ydata() for line in right.lines], [[0.5] * 3, [0.4] * 3])
     for ax in (left, right):
         assert words(ax.get_legend().texts) == ["train", "validation"]
 
@@ -124,8 +135,11 @@ def test_step_losses_are_moving_means():
     [ax] = drawn(plots.step_losses({"a": history()}, window=4))
     raw, mean = ax.lines
     assert list(raw.get_ydata()) == losses
-    assert_allclose(mean.get_ydata(), pd.Series(losses).rolling(4).mean().dropna())
-    assert list(mean.get_xdata()) == list(range(4, 22))
+    assert_allclose(mean.get_ydata(), pd.Series(losses).rolling(4, min_periods=1).mean())
+    assert list(mean.get_xdata()) == list(range(1, 22))
+    [ax] = drawn(plots.step_losses({"a": history()}, top=0.9))
+    assert ax.get_ylim()[1] == 0.9
+    assert "cut off at 0.9" in ax.get_title()
     [ax] = drawn(plots.step_losses({"a": history(), "b": history(2)}))
     assert [line.get_label() for line in ax.lines] == ["a", "b"]
 
@@ -176,6 +190,10 @@ def test_the_calibration_curve_shows_the_bins():
     table = mh.evaluation.calibration(report().probabilities, report().labels, 15)
     left, right = drawn(plots.calibration_curve(report()))
     assert_allclose(left.lines[0].get_xydata(), table[["confidence", "accuracy"]])
+    ends = [path.vertices[:, 1] for path in left.collections[0].get_paths()]
+    rights = (table["accuracy"] * table["count"]).round().astype(int)
+    pairs = zip(rights, table["count"], strict=True)
+    assert_allclose(ends, [mh.wilson_interval(*pair) for pair in pairs])
     assert_allclose(heights(right), table["count"])
 
 
@@ -331,4 +349,7 @@ def test_a_description_travels_with_the_figure():
     data, metadata = DisplayFormatter().format(described)
     assert data["image/png"].startswith(b"\x89PNG")
     assert metadata["image/png"]["alt"] == "One digit: a seven."
+    width, height = Image.open(io.BytesIO(data["image/png"])).size
+    shown = metadata["image/png"]["width"], metadata["image/png"]["height"]
+    assert shown == (width // 2, height // 2)  # two dots a pixel
     assert "One digit: a seven." in data["text/plain"]

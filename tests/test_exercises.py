@@ -1,0 +1,57 @@
+"""What `check` says to an answer."""
+
+import numpy as np
+import pytest
+import torch
+
+import mnist_helpers as mh
+
+
+def said(capsys, *arguments):
+    mh.check(*arguments)
+    [line] = capsys.readouterr().out.splitlines()
+    return line
+
+
+RIGHT = [
+    (3, 3),
+    (3.0004, 3, 1e-3),
+    (True, True),
+    (torch.tensor(2.5), 2.5),
+    ((0, 1), [0, 1]),
+    (["a", "b"], ["a", "b"]),
+    ("nine", "nine"),
+    ({"x": 1, "y": 2}, {"y": 2, "x": 1}),
+    (torch.arange(6).reshape(2, 3), np.arange(6).reshape(2, 3)),
+    (1, lambda: 1),
+]
+WRONG = [
+    (4, 3, "Not yet: 4 is too large."),
+    (3.01, 3, "Not yet: 3.01 is too large."),
+    (False, True, "Not yet: 0 is too small."),
+    ("six", "nine", "Not yet: 'six' is not it."),
+    ("six", 6, "Not yet: numbers are wanted, not str."),
+    (object(), 6, "Not yet: numbers are wanted, not object."),
+    ([1, 2], [1, 2, 3], "Not yet: the shape is [2], and [3] is wanted."),
+    ({"x": 1}, {"x": 1, "y": 2}, "Not yet: a dictionary with the keys ['x', 'y'] is wanted."),
+    ([[5], [7]], [[2], [3]], "Not yet: 2 of 2 values differ; at [0, 0], 5 is too large."),
+    (float("nan"), 1, "Not yet: nan is too large."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", RIGHT)
+def test_right_answers_are_called_right(capsys, arguments):
+    assert said(capsys, *arguments) == "Right."
+
+
+@pytest.mark.parametrize(("answer", "right", "line"), WRONG)
+def test_wrong_answers_are_told_what_differs(capsys, answer, right, line):
+    assert said(capsys, answer, right) == line
+
+
+@pytest.mark.parametrize("answer", [None, (1, None), [[None]], {"x": None}])
+def test_an_empty_answer_is_not_judged(capsys, answer):
+    def expensive():
+        raise AssertionError("called without an answer")
+
+    assert said(capsys, answer, expensive) == "Not filled in yet."
