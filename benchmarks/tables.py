@@ -103,6 +103,17 @@ def open_choices() -> str:
     )
 
 
+def rungs() -> str:
+    """From mean images to convolutions, at about the same number of numbers."""
+    rows = results.read_rows(results.RUNGS)
+    lines = []
+    for name, runs in rows.groupby("rung", sort=False):
+        shares = [spread(runs[column]) for column in ("accuracy", "moved", "shuffled")]
+        lines.append((name, f"{runs['parameters'].iloc[0]:,}", *shares))
+    header = "|numbers|test accuracy, mean ± sd (points)|moved by two pixels|pixels shuffled"
+    return markdown(header, lines)
+
+
 def regularisation(names: Callable[[str], bool]) -> str:
     """Some models of the study behind notebook 07."""
     study = mh.study.read_study(results.REGULARISATION)
@@ -234,6 +245,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "published": published,
     "annealed": annealed,
     "open choices": open_choices,
+    "rungs": rungs,
     "records": lambda: regularisation(of_records),
     "changes": lambda: regularisation(lambda n: not of_records(n) and "digits" not in n),
     "small": lambda: regularisation(lambda n: "digits" in n),

@@ -13,10 +13,10 @@ from mnist_helpers.files import ResultsError, write_whole
 FOLDER = Path(__file__).parent
 # The five published models with five seeds each, measured by the command in 06; then by the
 # scripts of these names in benchmarks/ (`speed` by those that the table in its README names).
-PUBLISHED, ANNEALED, OPEN_CHOICES, REGULARISATION, ROBUSTNESS, HANDWRITING, SPEED = (
+PUBLISHED, ANNEALED, OPEN_CHOICES, RUNGS, REGULARISATION, ROBUSTNESS, HANDWRITING, SPEED = (
     FOLDER / f"{name}.csv"
     for name in (
-        *("published", "annealed", "open_choices", "regularisation"),
+        *("published", "annealed", "open_choices", "rungs", "regularisation"),
         *("robustness", "handwriting", "speed"),
     )
 )
