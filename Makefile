@@ -30,7 +30,7 @@ notebooks: $(INSTALLED)  ## re-execute the committed notebooks on full MNIST
 	MNIST_SOURCE=mnist $(BIN)/python -m mnist_helpers notebooks --out build/committed/solutions --folder notebooks/solutions
 	cp build/committed/*.ipynb notebooks/
 	cp build/committed/solutions/*.ipynb notebooks/solutions/
-	cp build/committed/figures/04_evaluation-2.png docs/mistakes.png
+	cp build/committed/figures/04_evaluation-5.png docs/mistakes.png
 
 tables: $(INSTALLED)  ## write the tables of benchmarks/README.md from the rows in mnist_helpers/results
 	$(BIN)/python benchmarks/tables.py

@@ -146,7 +146,7 @@ def training_loop() -> Figure:
         "a batch of\nimages and labels",
         "forward:\nten logits each",
         "loss: how wrong,\none number",
-        "backward: a gradient\nfor each weight",
+        "backward: gradients\nof all weights",
         "step: each weight a\nlittle against it",
     )
     return flow(steps, "One step of training, again and again", loop=True)

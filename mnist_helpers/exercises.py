@@ -38,7 +38,7 @@ def _difference(answer: Any, right: Any, tolerance: float) -> str:
         answer, right = [answer[key] for key in right], list(right.values())
     wanted = np.asarray(right)
     if wanted.dtype.kind in "UO":  # texts
-        return "" if answer == right else f"Not yet: {answer!r} is not it."
+        return "" if answer == right else f"Not yet: {answer}."
     try:
         yours, wanted = np.asarray(answer, dtype=float), wanted.astype(float)
     except (TypeError, ValueError):

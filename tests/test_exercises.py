@@ -29,7 +29,7 @@ WRONG = [
     (4, 3, "Not yet: 4 is too large."),
     (3.01, 3, "Not yet: 3.01 is too large."),
     (False, True, "Not yet: 0 is too small."),
-    ("six", "nine", "Not yet: 'six' is not it."),
+    ("six", "nine", "Not yet: six."),
     ("six", 6, "Not yet: numbers are wanted, not str."),
     (object(), 6, "Not yet: numbers are wanted, not object."),
     ([1, 2], [1, 2, 3], "Not yet: the shape is [2], and [3] is wanted."),

@@ -93,7 +93,7 @@ def test_almost_every_code_cell_comes_right_after_its_explanation(path):
 
 
 def test_the_file_is_small(path):
-    assert path.stat().st_size < 500_000
+    assert path.stat().st_size < 700_000
 
 
 def test_prose_quotes_no_result_of_one_run(path):
@@ -159,6 +159,29 @@ def test_the_solutions_answer_every_exercise(path):
     solution = path.parent / "solutions" / path.name
     answers = "\n".join(cell.source for cell in cells(solution, "markdown"))
     assert re.findall(r"^## (\d) · ", answers, flags=re.M) == exercises
+
+
+CORE = [path for path in MAIN if path.name < "06"]
+
+
+def checks(path):
+    """The cells that check an answer, with what they printed."""
+    found = [cell for cell in cells(path, "code") if "mh.check(" in cell.source]
+    return {cell.source: "".join(o.get("text", "") for o in cell.outputs) for cell in found}
+
+
+@pytest.mark.parametrize("path", CORE, ids=[path.name for path in CORE])
+def test_each_exercise_has_a_hint_and_a_check_that_the_solution_passes(path):
+    text = "\n".join(cell.source for cell in cells(path, "markdown"))
+    exercises = text.split("## Exercises")[1].split("[Solutions]")[0]
+    count = len(re.findall(r"^\d\. ", exercises, flags=re.M))
+    assert exercises.count("<details>") == exercises.count("</details>") == count
+    asked, solved = checks(path), checks(path.parent / "solutions" / path.name)
+    assert list(asked) == list(solved)
+    assert len(asked) >= count
+    for source, printed in asked.items():
+        assert set(printed.splitlines()) == {"Not filled in yet."}, source
+        assert set(solved[source].splitlines()) == {"Right."}, source
 
 
 def test_checked_outputs_are_there_to_be_compared(path):

@@ -349,7 +349,15 @@ def test_a_description_travels_with_the_figure():
     data, metadata = DisplayFormatter().format(described)
     assert data["image/png"].startswith(b"\x89PNG")
     assert metadata["image/png"]["alt"] == "One digit: a seven."
+    assert "One digit: a seven." in data["text/plain"]
     width, height = Image.open(io.BytesIO(data["image/png"])).size
     shown = metadata["image/png"]["width"], metadata["image/png"]["height"]
-    assert shown == (width // 2, height // 2)  # two dots a pixel
-    assert "One digit: a seven." in data["text/plain"]
+    assert shown == (round(width / 2), round(height / 2))  # two dots a pixel
+
+
+def test_a_photo_is_saved_with_fewer_dots():
+    noise = torch.rand(1, 1, 480, 640, generator=torch.Generator().manual_seed(0))
+    described = plots.describe(plots.image_grid(noise.repeat(4, 1, 1, 1), columns=2), "Noise")
+    data, metadata = DisplayFormatter().format(described)
+    size = Image.open(io.BytesIO(data["image/png"])).size
+    assert (metadata["image/png"]["width"], metadata["image/png"]["height"]) == size
