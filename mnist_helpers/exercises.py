@@ -1,6 +1,6 @@
 """Answers to a notebook's exercises: right, or what differs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ def check(answer: Any, right: Any | Callable[[], Any], tolerance: float = 0.0) -
     """Print `Not filled in yet.`, `Right.`, or in what the answer differs, without the solution.
 
     Args:
-        answer: a number, a text, or a list, tuple, dict, array or tensor of them. None, or a None
+        answer: a text, or a number, or a list, tuple, array or tensor of numbers. None, or a None
             inside, means that it was not filled in.
         right: what it must be. A function without arguments is called for it, and only when there
             is an answer: for what takes long, or would fail without one.
@@ -23,8 +23,6 @@ def check(answer: Any, right: Any | Callable[[], Any], tolerance: float = 0.0) -
 
 
 def _has_none(answer: Any) -> bool:
-    if isinstance(answer, Mapping):
-        answer = list(answer.values())
     if isinstance(answer, (list, tuple)):
         return any(_has_none(part) for part in answer)
     return answer is None
@@ -32,22 +30,21 @@ def _has_none(answer: Any) -> bool:
 
 def _difference(answer: Any, right: Any, tolerance: float) -> str:
     """What differs, in one line; empty if nothing does."""
-    if isinstance(right, Mapping):
-        if not isinstance(answer, Mapping) or set(answer) != set(right):
-            return f"Not yet: a dictionary with the keys {sorted(map(str, right))} is wanted."
-        answer, right = [answer[key] for key in right], list(right.values())
-    wanted = np.asarray(right)
-    if wanted.dtype.kind in "UO":  # texts
+    if isinstance(right, str):
         return "" if answer == right else f"Not yet: {answer}."
+    wanted = np.asarray(right)
+    truths = wanted.dtype == bool
     try:
         yours, wanted = np.asarray(answer, dtype=float), wanted.astype(float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):  # the last: a tensor that still has its gradient
         return f"Not yet: numbers are wanted, not {type(answer).__name__}."
     if yours.shape != wanted.shape:
         return f"Not yet: the shape is {list(yours.shape)}, and {list(wanted.shape)} is wanted."
     wrong = ~np.isclose(yours, wanted, rtol=0, atol=tolerance, equal_nan=True)
     if not wrong.any():
         return ""
+    if truths:  # which one would tell the answer
+        return f"Not yet: {wrong.sum()} of {wrong.size} are not so."
     place = tuple(np.argwhere(wrong)[0])
     value = yours[place]
     way = "too small" if value < wanted[place] else "too large"
