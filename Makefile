@@ -5,6 +5,11 @@ INSTALLED := .venv/installed
 # All cores, one thread each; a notebook stays on one worker, and notebooks come first.
 PARALLEL := -n auto --dist loadscope --no-loadscope-reorder
 
+# For every kernel that is started here, as in mnist_helpers/__init__.py.
+ifndef OMP_WAIT_POLICY
+export GOMP_SPINCOUNT ?= 1000
+endif
+
 .PHONY: run test check slow test-all lab notebooks tables lint links
 
 run: $(INSTALLED)  ## execute the notebooks into build/, print a summary

@@ -14,8 +14,6 @@ if os.environ.get("PYTEST_XDIST_WORKER"):
 # notebook's folder: so a relative data folder must become an absolute one.
 os.environ.setdefault("MNIST_SOURCE", "sample")
 os.environ["TQDM_DISABLE"] = "1"
-# Threads that spin while they wait make training crawl when another process runs beside it.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 if os.environ.get("MNIST_DATA_DIR"):
     os.environ["MNIST_DATA_DIR"] = str(Path(os.environ["MNIST_DATA_DIR"]).absolute())
 

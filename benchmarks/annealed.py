@@ -11,9 +11,8 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from tables import one_of
-
 import mnist_helpers as mh
+from tables import one_of
 
 
 def main() -> None:

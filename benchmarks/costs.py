@@ -7,9 +7,8 @@ import dataclasses
 import statistics
 import time
 
-import torch
-
 import mnist_helpers as mh
+import torch
 
 ALL = "affine+elastic+erase+noise"
 

@@ -14,14 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import mnist_helpers as mh
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from scipy.interpolate import make_interp_spline
 from sklearn.datasets import load_digits
 from tables import fitted, handwriting, one_of, where
-
-import mnist_helpers as mh
 
 Rows = Iterator[dict[str, Any]]
 MODEL, SEEDS, COUNT = "fast_994", 5, 1_000

@@ -16,14 +16,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import mnist_helpers as mh
 import tables
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
-
-import mnist_helpers as mh
 
 Race = Callable[[mh.DigitSet, Tensor, int], Tensor]
 FAST = mh.ZOO["fast_99"]

@@ -12,10 +12,9 @@ import dataclasses
 import itertools
 from typing import Any
 
-from tables import fitted, one_of, open_choices, where
-
 import mnist_helpers as mh
 from mnist_helpers.results import OPEN_CHOICES
+from tables import fitted, one_of, open_choices, where
 
 SCALINGS = {"scaled to [0, 1]": (0.0, 1.0), "normalised": (0.1307, 0.3081)}
 # Model -> (the scalings, what differs from the zoo's recipe).

@@ -14,12 +14,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import torch
-from tables import one_of
-
 import mnist_helpers as mh
+import torch
 from mnist_helpers import models
 from mnist_helpers.study.run import COLUMNS
+from tables import one_of
 
 PLAIN = mh.Recipe(epochs=6, batch_size=128, optimizer="adam", learning_rate=1e-3, keep="last")
 TWO_CONV = partial(mh.ZooEntry, source="two_conv, with one change")

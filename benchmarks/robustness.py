@@ -15,11 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from tables import fitted, one_of
-
 import mnist_helpers as mh
+import torch
 from mnist_helpers import results
+from tables import fitted, one_of
 
 EPSILONS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
 # Small, so that it takes minutes: 20,000 digits, attacked by PGD with few steps.

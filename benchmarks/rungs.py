@@ -13,12 +13,11 @@ import argparse
 from collections.abc import Callable
 from dataclasses import replace
 
+import mnist_helpers as mh
 import torch
+from mnist_helpers.results import RUNGS as RESULTS
 from tables import fitted, rungs, where
 from torch import nn
-
-import mnist_helpers as mh
-from mnist_helpers.results import RUNGS as RESULTS
 
 RECIPE = mh.Recipe(
     epochs=5, batch_size=64, optimizer="sgd", learning_rate=0.05, momentum=0.0, keep="last"

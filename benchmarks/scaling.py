@@ -16,10 +16,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import mnist_helpers as mh
 import torch
 from tables import measured, scaling
-
-import mnist_helpers as mh
 
 SIZES = (60_000, 120_000, 240_000, 480_000, 600_000)
 

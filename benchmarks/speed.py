@@ -19,14 +19,13 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import mnist_helpers as mh
 import tables
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
-
-import mnist_helpers as mh
 
 TARGET = 0.99
 COLD = """

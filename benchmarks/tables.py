@@ -12,11 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-from torch import nn
-
 import mnist_helpers as mh
+import pandas as pd
 from mnist_helpers import results
+from torch import nn
 
 README = Path(__file__).with_name("README.md")
 
@@ -184,9 +183,9 @@ def cold() -> str:
     return markdown("|seconds, mean ± sd", [(n, spread(runs, unit=1)) for n, runs in groups])
 
 
-def fit_ratios() -> dict[str, dict[str, float]]:
+def fit_ratios(name: str = "fit") -> dict[str, dict[str, float]]:
     """By precision and model: the usual loop's seconds divided by those of `fit`, median."""
-    table = speed("fit").pivot(index="seed", columns="name", values="seconds")
+    table = speed(name).pivot(index="seed", columns="name", values="seconds")
     ratios: dict[str, dict[str, float]] = {}
     for column in table:
         model, _, way = str(column).rpartition(", ")
@@ -199,9 +198,9 @@ def fit_ratios() -> dict[str, dict[str, float]]:
     return ratios
 
 
-def fit_speed() -> str:
+def fit_speed(name: str = "fit") -> str:
     """One epoch with the usual loop and with `fit`."""
-    rows, ratios = speed("fit"), fit_ratios()
+    rows, ratios = speed(name), fit_ratios(name)
     accuracy = {name: spread(runs) for name, runs in rows.groupby("name")["accuracy"]}
     lines = []
     for model in next(iter(ratios.values())):
@@ -224,6 +223,18 @@ def scaling() -> str:
             (f"{size:,}", f"{seconds[size].median():.1f}", f"{ratio:.2f}", f"{memory:.2f}")
         )
     return markdown("digits|seconds|of proportional|memory, in raw sets", lines)
+
+
+def busy() -> str:
+    """Alone, beside a process that counts, and beside a second training: seconds, medians."""
+    rows = speed("busy")
+    rows[["model", "beside", "setting"]] = rows["name"].str.split(", ", expand=True).to_numpy()
+    seconds = rows.pivot_table(
+        "seconds", "setting", ["model", "beside"], aggfunc="median", sort=False
+    )
+    lines = [(name, *(f"{value:.2f}" for value in line)) for name, line in seconds.iterrows()]
+    header = "|".join(", ".join(column) for column in seconds.columns)
+    return markdown(f"waiting|{header}", lines)
 
 
 def validation(table: str) -> str:

@@ -4,6 +4,14 @@ The names of the pipeline (01 to 05) stand here. All else is reached by its room
 when it is first used: `mh.robustness.CORRUPTIONS`, `mh.plots.image_grid`.
 """
 
+# Threads that wait for each other keep their cores busy; beside another program training crawls.
+# So they soon give them up, unless you decide. OpenMP reads this once, when torch is loaded: import
+# this package first. No result depends on it. How many looks are best: benchmarks/busy.py.
+import os as _os
+
+if "OMP_WAIT_POLICY" not in _os.environ:
+    _os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
 from importlib import import_module as _import_module
 from types import ModuleType as _ModuleType
 from typing import Any as _Any

@@ -8,10 +8,9 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
+import mnist_helpers as mh
 import torch
 import typer
-
-import mnist_helpers as mh
 from mnist_helpers.data import data_folder
 from mnist_helpers.files import ResultsError, read_tensors, write_whole
 from mnist_helpers.runs import CHECKPOINT, RUN

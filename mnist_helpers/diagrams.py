@@ -6,9 +6,8 @@ from itertools import pairwise
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from torch import Tensor
-
 from mnist_helpers.plots import BLACK, BLUE, GREY, ORANGE, house_axes
+from torch import Tensor
 
 LIGHT, SAND = "#DCEAF4", "#F8E3D6"
 

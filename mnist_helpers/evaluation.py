@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
+from mnist_helpers.data import DigitSet
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from mnist_helpers.data import DigitSet
 
 if TYPE_CHECKING:
     import pandas as pd

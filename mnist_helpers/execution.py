@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from mnist_helpers.files import read_json, write_whole
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat.reader import NotJSONError
 from nbformat.validator import ValidationError
-
-from mnist_helpers.files import read_json, write_whole
 
 CELL_TIMEOUT_SECONDS = 1_800
 

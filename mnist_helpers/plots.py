@@ -17,13 +17,12 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
-from PIL import Image
-from torch import Tensor
-
 from mnist_helpers.evaluation import Report, calibration, wilson_interval
 from mnist_helpers.evaluation import expected_calibration_error as ece
 from mnist_helpers.history import History
 from mnist_helpers.recipes import Recipe, learning_rate_at
+from PIL import Image
+from torch import Tensor
 
 BLUE, ORANGE, GREY, BLACK = "#0072B2", "#D55E00", "#777777", "#000000"
 HATCHES = ("", "//", "..", "xx")  # for areas, as the line styles are for lines

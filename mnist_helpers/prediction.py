@@ -1,10 +1,9 @@
 """From images to digits: probabilities, lines of text (05_prediction.ipynb)."""
 
 import torch
-from torch import Tensor, nn
-
 from mnist_helpers.evaluation import predict_logits
 from mnist_helpers.mnist_files import DataError
+from torch import Tensor, nn
 
 
 def predict(model: nn.Module, images: Tensor, temperature: float = 1.0) -> Tensor:

@@ -4,11 +4,10 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
-
 from mnist_helpers.augmentation import AUGMENTATIONS
 from mnist_helpers.device import RecipeError
 from mnist_helpers.muon import Muon
+from torch import Tensor, nn
 
 CHOICES = {
     "optimizer": ("sgd", "adam", "adamw", "adadelta", "muon"),

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-
 from mnist_helpers.data import DigitSet
 from mnist_helpers.device import versions
 from mnist_helpers.evaluation import Certainty, Report
@@ -27,6 +25,7 @@ from mnist_helpers.files import (
 from mnist_helpers.history import EpochRecord, History
 from mnist_helpers.models import BUILDERS, count_parameters, named_model
 from mnist_helpers.recipes import Recipe
+from torch import Tensor, nn
 
 WEIGHTS, RUN, METRICS = "model.safetensors", "run.json", "metrics.json"
 CHECKPOINT = "checkpoint.safetensors"

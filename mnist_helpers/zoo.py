@@ -11,8 +11,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from torch import nn
-
 from mnist_helpers import models
 from mnist_helpers.data import Mnist
 from mnist_helpers.evaluation import fit_certainty
@@ -20,6 +18,7 @@ from mnist_helpers.models import DigitClassifier
 from mnist_helpers.recipes import Recipe
 from mnist_helpers.runs import RUN, load_run, save_run
 from mnist_helpers.training import fit
+from torch import nn
 
 
 @dataclass(frozen=True)

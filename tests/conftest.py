@@ -10,12 +10,11 @@ from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import mnist_helpers as mh
 import pytest
 import torch
-from torch import nn
-
-import mnist_helpers as mh
 from mnist_helpers.mnist_files import SHA256
+from torch import nn
 
 
 @pytest.fixture(scope="session")

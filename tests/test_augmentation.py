@@ -3,14 +3,13 @@
 import inspect
 import itertools
 
+import mnist_helpers as mh
 import numpy as np
 import pytest
 import torch
 from scipy import ndimage, stats
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as vision
-
-import mnist_helpers as mh
 
 every_one = pytest.mark.parametrize("name", list(mh.augmentation.AUGMENTATIONS))
 

@@ -3,13 +3,12 @@
 import dataclasses
 import math
 
+import mnist_helpers as mh
 import numpy as np
 import pytest
 import torch
 from scipy.special import softmax
 from torch import nn
-
-import mnist_helpers as mh
 
 
 class Fixed(nn.Module):

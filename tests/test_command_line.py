@@ -13,17 +13,16 @@ import time
 from pathlib import Path
 from unittest.mock import Mock
 
+import mnist_helpers as mh
 import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from mnist_helpers.__main__ import app
 from PIL import Image
 from safetensors.torch import load_file
 from typer.testing import CliRunner
-
-import mnist_helpers as mh
-from mnist_helpers.__main__ import app
 
 pytestmark = pytest.mark.usefixtures("no_variables", "quick_sample")
 FILES = {

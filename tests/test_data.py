@@ -4,14 +4,13 @@ import gzip
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
+import mnist_helpers as mh
 import numpy as np
 import pytest
 import torch
+from mnist_helpers import mnist_files
 from PIL import Image
 from torch.utils.data import DataLoader, TensorDataset
-
-import mnist_helpers as mh
-from mnist_helpers import mnist_files
 
 pytestmark = pytest.mark.usefixtures("no_variables", "quick_sample")
 NAMES = list(mnist_files.SHA256)

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from mnist_helpers import diagrams
 
 CONFUSION = torch.arange(100).reshape(10, 10)

@@ -3,14 +3,13 @@
 import copy
 import math
 
+import mnist_helpers as mh
 import numpy as np
 import pytest
 import torch
 from scipy.special import softmax
 from sklearn import metrics
 from torch import nn
-
-import mnist_helpers as mh
 
 
 def cases(count=400, seed=0):

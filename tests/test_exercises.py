@@ -1,10 +1,9 @@
 """What `check` says to an answer."""
 
+import mnist_helpers as mh
 import numpy as np
 import pytest
 import torch
-
-import mnist_helpers as mh
 
 
 def said(capsys, *arguments):

@@ -3,14 +3,13 @@
 import math
 import re
 
+import mnist_helpers as mh
 import pytest
 import torch
-from torch import nn
-from torch.nn import functional as F
-
-import mnist_helpers as mh
 from mnist_helpers.evaluation import evaluating
 from mnist_helpers.models import named_model
+from torch import nn
+from torch.nn import functional as F
 
 every_model = pytest.mark.parametrize("name", list(mh.ZOO))
 

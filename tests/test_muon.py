@@ -2,11 +2,10 @@
 
 import math
 
+import mnist_helpers as mh
 import numpy as np
 import pytest
 import torch
-
-import mnist_helpers as mh
 
 SHAPES = [(6, 6), (4, 20), (20, 4), (2, 3)]
 every_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)

@@ -2,14 +2,15 @@
 
 import ast
 import json
+import os
+import re
 import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
 
-import pytest
-
 import mnist_helpers as mh
+import pytest
 
 FOLDER = Path(mh.__file__).parent
 MODULES = sorted(FOLDER.rglob("*.py"))
@@ -43,6 +44,31 @@ def test_importing_the_package_does_no_work(tmp_path):
     assert "mnist_helpers.zoo" in loaded
     assert "mnist_helpers.study" not in loaded
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("own", "first", "spins"),
+    [
+        ({}, "mnist_helpers", "1000"),
+        ({"GOMP_SPINCOUNT": "77"}, "mnist_helpers", "77"),
+        ({"OMP_WAIT_POLICY": "PASSIVE"}, "mnist_helpers", "0"),
+        ({}, "torch", "300000"),  # too late, and nothing breaks
+    ],
+)
+def test_waiting_threads_soon_give_up_their_cores_unless_the_user_decides(own, first, spins):
+    names = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS"}
+    others = {name: value for name, value in os.environ.items() if name not in names}
+    result = subprocess.run(
+        [sys.executable, "-c", f"import {first}, mnist_helpers, torch; print(torch.ones(9).sum())"],
+        **{"capture_output": True, "text": True, "timeout": 120},
+        env={**others, "OMP_DISPLAY_ENV": "verbose", **own},
+    )
+    assert result.returncode == 0, result.stderr
+    assert "9" in result.stdout
+    found = re.findall(r"GOMP_SPINCOUNT = '(\w+)'", result.stderr)  # libgomp's own word
+    if not found:
+        pytest.skip("torch brings another OpenMP than libgomp")
+    assert found[0] == spins
 
 
 def test_the_public_face_is_small_and_topics_are_loaded_when_used():

@@ -4,21 +4,20 @@ import io
 import warnings
 
 import matplotlib.pyplot
+import mnist_helpers as mh
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from IPython.core.formatters import DisplayFormatter
 from matplotlib.figure import Figure
-from numpy.testing import assert_allclose
-from PIL import Image
-
-import mnist_helpers as mh
 from mnist_helpers import plots
 from mnist_helpers.handwriting import plots as handwriting_plots
 from mnist_helpers.robustness import plots as robustness_plots
 from mnist_helpers.speed import plots as speed_plots
 from mnist_helpers.study import plots as study_plots
+from numpy.testing import assert_allclose
+from PIL import Image
 
 
 def history(epochs=3, steps=7):

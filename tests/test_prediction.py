@@ -1,12 +1,11 @@
 """prediction.py: probabilities of images, and lines of text about them."""
 
+import mnist_helpers as mh
 import numpy as np
 import pytest
 import torch
-from scipy.special import softmax
-
-import mnist_helpers as mh
 from mnist_helpers.handwriting.paper import digit_strokes, draw_strokes
+from scipy.special import softmax
 
 
 def test_probabilities_are_the_softmax_of_the_logits(make_digits):

@@ -3,11 +3,10 @@
 import itertools
 import math
 
+import mnist_helpers as mh
 import pytest
 import torch
 from torch.optim import lr_scheduler
-
-import mnist_helpers as mh
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,9 @@ import re
 from argparse import ArgumentTypeError
 from pathlib import Path
 
+import mnist_helpers as mh
 import pytest
 import tables
-
-import mnist_helpers as mh
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -8,13 +8,12 @@ import re
 import shutil
 from pathlib import Path
 
+import mnist_helpers as mh
 import pandas as pd
 import pytest
 import torch
-from torch import nn
-
-import mnist_helpers as mh
 from mnist_helpers.files import read_tensors, tensor_file, write_whole
+from torch import nn
 
 RECIPE = mh.Recipe(epochs=2, batch_size=16, precision="float32", seed=4)
 

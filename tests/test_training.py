@@ -5,19 +5,18 @@ import dataclasses
 import functools
 import re
 
+import mnist_helpers as mh
 import numpy as np
 import pytest
 import torch
+from mnist_helpers.files import read_tensors, tensor_file, write_whole
+from mnist_helpers.runs import CHECKPOINT
+from mnist_helpers.trainer import Trainer
 from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, log_loss
 from torch import nn
 from torch.nn import functional as F
 from torch.optim import lr_scheduler
-
-import mnist_helpers as mh
-from mnist_helpers.files import read_tensors, tensor_file, write_whole
-from mnist_helpers.runs import CHECKPOINT
-from mnist_helpers.trainer import Trainer
 
 DROPOUT = mh.ZOO["two_conv_dropout"].build
 BATCH_NORMED = mh.ZOO["fast_99"].build

@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
-from scipy.ndimage import center_of_mass, maximum_filter, minimum_filter
-from torch import Tensor
-
 from mnist_helpers.handwriting.image_files import file_name, read_picture
 from mnist_helpers.handwriting.ink import Ink, find_ink, shrunk
 from mnist_helpers.handwriting.marks import DigitNotFound, Marks, find_marks, join_marks
+from PIL import Image
+from scipy.ndimage import center_of_mass, maximum_filter, minimum_filter
+from torch import Tensor
 
 SIDE, INNER = 28, 20
 EDGE = (SIDE - INNER) // 2

@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 import traitlets
-from torch import Tensor, nn
-
 from mnist_helpers.evaluation import Certainty
 from mnist_helpers.handwriting.digits import DigitNotFound, digit_from_image
 from mnist_helpers.handwriting.paper import Stroke, draw_strokes
 from mnist_helpers.prediction import predict
+from torch import Tensor, nn
 
 try:
     import anywidget

@@ -13,10 +13,9 @@ from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import numpy as np
+from mnist_helpers.mnist_files import DataError
 from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
-
-from mnist_helpers.mnist_files import DataError
 
 WORKING_PIXELS = 1_280 * 960  # an area, not a side: a long strip of digits stays readable
 MAX_PIXELS = 64_000_000  # more than most cameras give; 256 MB when decoded

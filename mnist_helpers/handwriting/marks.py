@@ -4,11 +4,10 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy import ndimage
-from scipy.sparse.csgraph import connected_components
-
 from mnist_helpers.handwriting.ink import Ink, peak, shrunk
 from mnist_helpers.mnist_files import DataError
+from scipy import ndimage
+from scipy.sparse.csgraph import connected_components
 
 FAINTEST = 0.06  # ink differs from the paper by this part of white, at least
 STRENGTH = 0.6  # of the strongest mark: a page is written with one pen

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-
 from mnist_helpers.handwriting.digits import FoundDigit
 from mnist_helpers.handwriting.reading import Reading
 from mnist_helpers.plots import BLUE, ORANGE, house_axes

@@ -3,11 +3,10 @@
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
-
 from mnist_helpers.evaluation import Certainty
 from mnist_helpers.handwriting.digits import FoundDigit, digits_from_image
 from mnist_helpers.prediction import predict
+from torch import Tensor, nn
 
 
 class Reading(NamedTuple):

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-
 from mnist_helpers.files import ResultsError, write_whole
 
 FOLDER = Path(__file__).parent

@@ -3,13 +3,12 @@
 from functools import partial
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-
 from mnist_helpers.data import DigitSet
 from mnist_helpers.evaluation import evaluating
 from mnist_helpers.recipes import Recipe
 from mnist_helpers.trainer import Trainer, check_finite, check_sizes
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 def fgsm(model: nn.Module, images: Tensor, labels: Tensor, epsilon: float) -> Tensor:

@@ -10,13 +10,12 @@ from functools import partial
 
 import numpy as np
 import torch
+from mnist_helpers.mnist_files import DataError
 from numpy.random import Generator
 from scipy.ndimage import gaussian_filter
 from skimage.feature import canny
 from torch import Tensor
 from torch.nn import functional as F
-
-from mnist_helpers.mnist_files import DataError
 
 # By MNIST-C's names; filled by the decorator below.
 CORRUPTIONS: dict[str, Callable[..., Tensor]] = {}

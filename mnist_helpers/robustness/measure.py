@@ -5,12 +5,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
-
 from mnist_helpers.data import DigitSet
 from mnist_helpers.evaluation import predict_logits, wilson_interval
 from mnist_helpers.mnist_files import DataError
 from mnist_helpers.robustness.corruptions import CORRUPTIONS
+from torch import nn
 
 
 def corrupted(digits: DigitSet, name: str, seed: int = 0) -> DigitSet:

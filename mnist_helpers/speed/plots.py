@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-
 from mnist_helpers.plots import HATCHES, house_axes
 
 

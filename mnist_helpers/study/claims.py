@@ -8,7 +8,6 @@ import json
 import math
 
 import pandas as pd
-
 from mnist_helpers.evaluation import mean_interval
 from mnist_helpers.zoo import PUBLISHED, ZOO
 

@@ -8,7 +8,6 @@ import pandas as pd
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
-
 from mnist_helpers.evaluation import mean_interval
 from mnist_helpers.plots import BLACK, BLUE, GREY, ORANGE, house_axes
 from mnist_helpers.study.claims import within

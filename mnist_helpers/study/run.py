@@ -13,8 +13,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor
-
 from mnist_helpers.data import DigitSet, Mnist
 from mnist_helpers.device import machine_name, versions
 from mnist_helpers.evaluation import evaluate, loss_and_accuracy
@@ -26,6 +24,7 @@ from mnist_helpers.results import LISTS, PUBLISHED, ResultsError, add_rows, read
 from mnist_helpers.trainer import TrainingDiverged, copy_weights
 from mnist_helpers.training import fit
 from mnist_helpers.zoo import ZooEntry
+from torch import Tensor
 
 COLUMNS = (
     *("model", "seed", "source", "parameters", "multiply_adds", "epochs"),

@@ -2,17 +2,16 @@
 
 from itertools import product
 
+import mnist_helpers as mh
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw
-from scipy import ndimage
-
-import mnist_helpers as mh
 from mnist_helpers.handwriting.digits import digit_from_image, digits_from_image
 from mnist_helpers.handwriting.marks import DigitNotFound
 from mnist_helpers.handwriting.paper import digit_strokes, draw_strokes, page, pasted, photographed
 from mnist_helpers.mnist_files import DataError
+from PIL import Image, ImageDraw
+from scipy import ndimage
 
 TOUCHING = np.ones((3, 3))
 

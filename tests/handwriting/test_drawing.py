@@ -12,13 +12,12 @@ import torch
 from torch import nn
 
 pytest.importorskip("anywidget")
-from traitlets import TraitError
-
 import mnist_helpers as mh
 from mnist_helpers.handwriting import drawing
 from mnist_helpers.handwriting.digits import digit_from_image
 from mnist_helpers.handwriting.drawing import DrawingPad
 from mnist_helpers.handwriting.paper import draw_strokes
+from traitlets import TraitError
 
 ONE = [[[0.5, 0.2], [0.5, 0.8]]]
 MINUS = [[[0.2, 0.5], [0.8, 0.5]]]

@@ -15,11 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageOps
-from PIL.PngImagePlugin import PngInfo
-
 from mnist_helpers.handwriting.image_files import MAX_PIXELS, WORKING_PIXELS, read_picture
 from mnist_helpers.mnist_files import DataError
+from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (20, 31), dtype=np.uint8)

@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-from scipy import ndimage
-
 from mnist_helpers.handwriting.paper import digit_strokes, draw_strokes, page, pasted, photographed
+from scipy import ndimage
 
 TOUCHING = np.ones((3, 3))
 

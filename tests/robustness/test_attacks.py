@@ -2,13 +2,12 @@
 
 import copy
 
+import mnist_helpers as mh
 import numpy as np
 import pytest
 import torch
 from scipy.special import softmax
 from torch import nn
-
-import mnist_helpers as mh
 
 
 @pytest.fixture(scope="module")

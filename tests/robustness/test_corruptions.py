@@ -4,17 +4,16 @@ import hashlib
 import itertools
 import math
 
+import mnist_helpers as mh
 import numpy as np
 import pytest
 import torch
-from scipy import ndimage, stats
-from skimage.feature import canny
-from skimage.filters import gaussian
-
-import mnist_helpers as mh
 from mnist_helpers.robustness import corruptions
 from mnist_helpers.robustness.corruptions import CORRUPTIONS
 from mnist_helpers.robustness.measure import corrupted, load_mnist_c
+from scipy import ndimage, stats
+from skimage.feature import canny
+from skimage.filters import gaussian
 
 # How the SHA-256 of rings(), corrupted with seed 0, begins. It may change with numpy's streams of
 # random numbers and with scikit-image's Canny; a change of our code that leaves the result alone

@@ -11,10 +11,9 @@ import subprocess
 import sys
 import types
 
+import mnist_helpers as mh
 import pytest
 import torch
-
-import mnist_helpers as mh
 from mnist_helpers import device
 
 BUILD = mh.ZOO["fast_99"].build

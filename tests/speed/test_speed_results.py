@@ -1,10 +1,9 @@
 """The committed measurements of speed: complete, and at their goals."""
 
+import mnist_helpers as mh
 import pandas as pd
 import pytest
 from scipy.stats import gmean
-
-import mnist_helpers as mh
 
 
 @pytest.fixture(scope="module")

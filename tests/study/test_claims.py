@@ -2,13 +2,12 @@
 
 import math
 
+import mnist_helpers as mh
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
-
-import mnist_helpers as mh
 from mnist_helpers.study.claims import summarise, verdict
+from scipy import stats
 
 
 def test_the_interval_of_a_mean_is_students():

@@ -4,9 +4,8 @@ import json
 import tomllib
 from pathlib import Path
 
-import pytest
-
 import mnist_helpers as mh
+import pytest
 from mnist_helpers.results import LISTS, PUBLISHED
 
 

@@ -5,11 +5,10 @@ import json
 from functools import partial
 from unittest.mock import Mock
 
+import mnist_helpers as mh
 import pandas as pd
 import pytest
 import torch
-
-import mnist_helpers as mh
 from mnist_helpers.study import run as study
 
 RECIPE = mh.Recipe(epochs=3, batch_size=16, learning_rate=1e-3, precision="float32", seed=99)

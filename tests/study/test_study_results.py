@@ -2,10 +2,9 @@
 
 import json
 
+import mnist_helpers as mh
 import pandas as pd
 import pytest
-
-import mnist_helpers as mh
 
 
 @pytest.fixture(scope="module")
