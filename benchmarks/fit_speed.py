@@ -2,11 +2,12 @@
 
 The usual loop: torchvision's data set with ToTensor and Normalize, a DataLoader, the optimizer as
 it comes, float32. Both train the same network with the same batch size on the same 55,000
-digits; the accuracy on the other 5,000 shows that they learn the same. They take turns, each run
-in a process of its own, after a short run to warm up; only ratios of one turn are compared. Rows
-go to mnist_helpers/results/speed.csv, table `fit`.
+digits; the accuracy on the other 5,000 shows that they learn the same. `fit` also validates on
+these, on its clock. They take turns, each run in a process of its own, after a short run to warm
+up; only ratios of one turn are compared. Rows go to mnist_helpers/results/speed.csv, table `fit`,
+on a GPU `fit on cuda`.
 
-    python benchmarks/fit_speed.py [MODEL ...] [--rounds 3]
+    python benchmarks/fit_speed.py [MODEL ...] [--rounds 5] [--device cpu]
 """
 
 import argparse
@@ -17,6 +18,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
+import mnist_helpers as mh
 import torch
 from tables import fit_speed, measured, one_of
 from torch import nn
@@ -24,12 +26,11 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision import datasets, transforms
 
-import mnist_helpers as mh
-
 
 def plain_epoch(model: nn.Module, recipe: mh.Recipe, dataset: Dataset[Any], seed: int) -> float:
     """Seconds for one epoch of the usual loop; `model` starts with its normalisation."""
     torch.manual_seed(seed)
+    device = next(model.parameters()).device
     network = nn.Sequential(*list(model.children())[1:])  # the data is scaled already
     kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
     optimizer = kind(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
@@ -39,17 +40,20 @@ def plain_epoch(model: nn.Module, recipe: mh.Recipe, dataset: Dataset[Any], seed
     for step, (images, labels) in enumerate(loader):
         optimizer.param_groups[0]["lr"] = mh.recipes.learning_rate_at(recipe, step, len(loader))
         optimizer.zero_grad()
-        F.cross_entropy(network(images), labels, label_smoothing=recipe.label_smoothing).backward()
+        logits, smoothing = network(images.to(device)), recipe.label_smoothing
+        loss = F.cross_entropy(logits, labels.to(device), label_smoothing=smoothing)
+        loss.backward()
         optimizer.step()
+    loss.item()  # a GPU has finished only now
     return time.perf_counter() - start
 
 
-def measure(name: str, how: str, seed: int) -> dict[str, float]:
+def measure(name: str, how: str, seed: int, device: str) -> dict[str, float]:
     """Seconds and accuracy of one epoch, `how` being `plain` or a precision of `fit`."""
     digits = mh.load_mnist(source="mnist")
     train, validation = digits.train.split(1 / 12, seed=0)
     entry = mh.ZOO[name]
-    model = entry.build(seed=seed)
+    model = entry.build(seed=seed).to(device)
     if how == "plain":
         recipe, normalize = replace(entry.recipe, epochs=1), model[0]
         assert isinstance(normalize, mh.Normalize)
@@ -58,15 +62,14 @@ def measure(name: str, how: str, seed: int) -> dict[str, float]:
         dataset = datasets.MNIST(mh.data.data_folder(), transform=steps)
         dataset.data, dataset.targets = train.images.squeeze(1), train.labels
         warm_up = Subset(dataset, range(20 * recipe.batch_size))
-        plain_epoch(entry.build(), recipe, warm_up, seed)
+        plain_epoch(entry.build().to(device), recipe, warm_up, seed)
         seconds = plain_epoch(model, recipe, dataset, seed)
     else:
         recipe = replace(entry.recipe, epochs=1, precision=how, keep="last", seed=seed)
-        few = validation.select(torch.arange(64))
         short = replace(recipe, epoch_size=20 * recipe.batch_size)
-        mh.fit(entry.build(), train, few, short, device="cpu", verbose=False)
+        mh.fit(entry.build(), train, validation, short, device=device, verbose=False)
         start = time.perf_counter()
-        mh.fit(model, train, few, recipe, device="cpu", verbose=False)
+        mh.fit(model, train, validation, recipe, device=device, verbose=False)
         seconds = time.perf_counter() - start
     return {"seconds": seconds, "accuracy": mh.loss_and_accuracy(model, validation)[1]}
 
@@ -75,28 +78,31 @@ def main() -> None:
     """Measure in turn, print seconds and ratios."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("models", nargs="*", type=one_of(mh.ZOO), metavar="MODEL")
-    parser.add_argument("--rounds", type=int, default=3, help="how often, each with its own seed")
+    parser.add_argument("--rounds", type=int, default=5, help="how often, each with its own seed")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         name, how, seed = options.one
-        print(json.dumps(measure(name, how, int(seed))))
+        print(json.dumps(measure(name, how, int(seed), options.device)))
         return
     names = options.models or list(mh.PUBLISHED)
     ways = ["plain", "float32"]
-    if mh.device.resolve_precision("auto", torch.device("cpu")) == "bfloat16":
+    if mh.device.resolve_precision("auto", torch.device(options.device)) == "bfloat16":
         ways.append("bfloat16")
     rows = []
     for seed in range(options.rounds):
         for name in names:
             for how in ways:
                 command = [sys.executable, __file__, "--one", name, how, str(seed)]
+                command += ["--device", options.device]
                 result = json.loads(subprocess.check_output(command, text=True))
                 rows.append({"name": f"{name}, {how}", "seed": seed, **result})
                 print(rows[-1], flush=True)
-    measured("fit", rows)
+    table = "fit" if options.device == "cpu" else f"fit on {options.device}"
+    measured(table, rows, options.device)
     print(f"{torch.get_num_threads()} threads, {mh.versions()}, {options.rounds} rounds")
-    print(fit_speed())
+    print(fit_speed(table))
 
 
 if __name__ == "__main__":

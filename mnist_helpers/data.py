@@ -11,12 +11,12 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from mnist_helpers.mnist_files import SHA256, DataError, load_files
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from mnist_helpers.mnist_files import SHA256, DataError, load_files
-
 SOURCES = ("auto", "mnist", "sample")
+_AT_ONCE = 2_000  # images: one look-up for several batches costs less than one for each
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,10 +101,12 @@ class DigitSet(Dataset[tuple[Tensor, int]]):
         if generator is not None:
             order = torch.randperm(len(self), generator=generator).to(self.labels.device)
         count = len(self) if count is None else min(count, len(self))
-        for start in range(0, count, batch_size):
-            chosen: Any = slice(start, min(start + batch_size, count))
+        at_once = batch_size * max(1, _AT_ONCE // batch_size)
+        for start in range(0, count, at_once):
+            chosen: Any = slice(start, min(start + at_once, count))
             chosen = chosen if order is None else order[chosen]
-            yield self.images[chosen], self.labels[chosen]
+            images, labels = self.images[chosen], self.labels[chosen]
+            yield from zip(images.split(batch_size), labels.split(batch_size), strict=True)
 
     @classmethod
     def from_dataset(cls, dataset: Any, name: str | None = None) -> Self:

@@ -5,13 +5,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from operator import mul
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-
 from mnist_helpers.data import DigitSet
 from mnist_helpers.device import RecipeError, resolve_device
 from mnist_helpers.evaluation import loss_and_accuracy
@@ -20,6 +18,8 @@ from mnist_helpers.history import EpochRecord, History
 from mnist_helpers.recipes import Recipe, learning_rate_at
 from mnist_helpers.runs import State
 from mnist_helpers.trainer import Trainer, TrainingDiverged, check_finite, check_sizes, copy_weights
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 def fit(
@@ -161,24 +161,28 @@ class _Fit:
 
     def _train_epoch(self, epoch: int) -> tuple[float, float, list[float]]:
         """Loss and accuracy over the epoch's samples, and the loss of each step."""
-        pending: list[tuple[Tensor, Tensor, int]] = []  # on the device: each wait for it costs
+        pending: list[tuple[Tensor, Tensor, Tensor]] = []  # on the device: each wait for it costs
         losses: list[float] = []
-        total, right, seen = 0.0, 0, 0
+        right, seen, total = 0, 0, 0.0
         steps, smoothing = self._steps, self.recipe.label_smoothing
 
         def fetch() -> None:
-            nonlocal total, right, seen
-            new = torch.stack([loss for loss, _, _ in pending]).tolist()
-            for value, (_, _, count) in zip(new, pending, strict=True):
-                total += value * count
-                seen += count
-            right += int(torch.stack([correct for _, correct, _ in pending]).sum())
-            losses.extend(new)
+            nonlocal right, seen, total
+            of_steps = [loss for _, _, loss in pending]
+            labels = torch.cat([labels for labels, _, _ in pending])
+            logits = torch.cat([logits for _, logits, _ in pending])
+            sizes = [len(labels) for labels, _, _ in pending]
+            if smoothing:  # what is recorded is the plain loss
+                plain = F.cross_entropy(logits, labels, reduction="none").split(sizes)
+                of_steps = [part.mean() for part in plain]
+            losses.extend(torch.stack(of_steps).tolist())
+            total += sum(map(mul, losses[-len(sizes) :], sizes))
+            right += int((logits.argmax(dim=1) == labels).sum())
+            seen += len(labels)
             pending.clear()
 
         def after_step(labels: Tensor, logits: Tensor, loss: Tensor) -> None:
-            plain = F.cross_entropy(logits, labels) if smoothing else loss
-            pending.append((plain, (logits.argmax(dim=1) == labels).sum(), len(labels)))
+            pending.append((labels, logits, loss))
             bar.update()
             step = len(losses) + len(pending)
             if self.log_every and step % self.log_every == 0:
