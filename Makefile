@@ -7,7 +7,7 @@ PARALLEL := -n auto --dist loadscope --no-loadscope-reorder
 
 # For every kernel that is started here, as in mnist_helpers/__init__.py.
 ifndef OMP_WAIT_POLICY
-export GOMP_SPINCOUNT ?= 1000
+export GOMP_SPINCOUNT ?= 2000
 endif
 
 .PHONY: run test check slow test-all lab notebooks tables lint links

@@ -7,7 +7,7 @@ alone, then beside a process that only counts (`busy`), then beside another trai
 setting (`twin`). The settings take turns. Seconds are those of one `fit` after a short one, of the
 digits of an epoch below. Rows go to mnist_helpers/results/speed.csv, table `busy`.
 
-    python benchmarks/busy.py [--rounds 3] [--settings 300000 1000] [--beside alone]
+    python benchmarks/busy.py [--rounds 3] [--settings 300000 2000] [--beside alone]
 """
 
 import argparse
@@ -25,7 +25,7 @@ import tables
 import torch
 
 DIGITS = {"fast_99": 30_720, "fast_994": 11_520, "two_conv": 6_400, "lenet": 2_000}
-SETTINGS = ("300000", "0", "100", "1000", "10000", "passive")
+SETTINGS = ("300000", "0", "1000", "2000", "10000", "passive")
 BESIDE = {"alone": "", "busy": "--count", "twin": "--twin"}
 
 

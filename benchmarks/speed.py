@@ -157,6 +157,8 @@ def main() -> None:
         ("fast_994", "fast_994", "auto"),
     ):
         entry = mh.ZOO[model]
+        if precision == mh.device.resolve_precision("auto", mh.resolve_device(device)):
+            continue  # the same once more
         run = mh.speed.SpeedRun(entry.build, replace(entry.recipe, precision=precision), device)
         contenders[name] = partial(run.race, train, images)
         if device != "cpu":

@@ -267,6 +267,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "cold": cold,
     "fit": fit_speed,
     "scaling": scaling,
+    "busy": busy,
     **{name: partial(validation, name) for name in ("ladder", "alone", "steps")},
 }
 

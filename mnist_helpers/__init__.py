@@ -10,7 +10,7 @@ when it is first used: `mh.robustness.CORRUPTIONS`, `mh.plots.image_grid`.
 import os as _os
 
 if "OMP_WAIT_POLICY" not in _os.environ:
-    _os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    _os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 from importlib import import_module as _import_module
 from types import ModuleType as _ModuleType

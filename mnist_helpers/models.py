@@ -59,6 +59,14 @@ class Crop(nn.Module):
         return f"margin={self.margin}"
 
 
+class FlattenPixels(nn.Module):
+    """As `nn.Flatten`, pixel after pixel, so copies nothing that lies channels-last in memory."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Feature maps `[N, C, H, W]` to `[N, H * W * C]`: each pixel's channels side by side."""
+        return maps.permute(0, 2, 3, 1).flatten(1)
+
+
 class DigitClassifier(nn.Sequential):
     """A sequence of layers with a name, by which a saved run can be built again.
 
@@ -212,33 +220,20 @@ def _convolution(
     ]
 
 
-def _fast_layers(filters: int) -> list[nn.Module]:
-    """Two convolutions and a hidden layer."""
+@digit_model
+def fast() -> list[nn.Module]:
+    """The fast network: two convolutions and a hidden layer; 111,778 parameters.
+
+    Shapes: 1x24x24 (cropped) -> 24x7x7 -> 32x5x5 -> 800 -> 128 -> 10. The first convolution takes
+    every third place only.
+    """
     return [
         *(Crop(2), Normalize()),
-        *_convolution(1, 16, 5, stride=2),
-        *_convolution(16, filters, pool=True),
-        *(nn.Flatten(), nn.Linear(filters * 16, 128, bias=False), nn.BatchNorm1d(128), nn.ReLU()),
-        nn.Linear(128, 10),
+        *(nn.Conv2d(1, 24, 6, stride=3), nn.ReLU(inplace=True)),
+        *(nn.Conv2d(24, 32, 3), nn.ReLU(inplace=True)),
+        *(FlattenPixels(), nn.Linear(800, 128, bias=False), nn.BatchNorm1d(128)),
+        *(nn.ReLU(inplace=True), nn.Linear(128, 10)),
     ]
-
-
-@digit_model
-def fast_99() -> list[nn.Module]:
-    """The fast network, for 99 %; 72,186 parameters.
-
-    Shapes: 1x24x24 (cropped) -> 16x10x10 -> 32x8x8 -> pool 32x4x4 -> 512 -> 128 -> 10.
-    """
-    return _fast_layers(filters=32)
-
-
-@digit_model
-def fast_994() -> list[nn.Module]:
-    """The fast network with twice as many filters, for 99.4 %; 142,394 parameters.
-
-    Shapes: 1x24x24 (cropped) -> 16x10x10 -> 64x8x8 -> pool 64x4x4 -> 1024 -> 128 -> 10.
-    """
-    return _fast_layers(filters=64)
 
 
 @digit_model

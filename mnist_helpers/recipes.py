@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 CHOICES = {
     "optimizer": ("sgd", "adam", "adamw", "adadelta", "muon"),
-    "schedule": ("none", "step", "cosine", "one_cycle"),
+    "schedule": ("none", "step", "cosine", "one_cycle", "linear"),
     "keep": ("best", "last"),
     "precision": ("auto", "float32", "bfloat16"),
 }
@@ -29,7 +29,8 @@ class Recipe:
         weight_decay: an L2 penalty in the gradient; decoupled from it under `adamw` and `muon`.
         momentum: of `sgd` and `muon`, 0 to below 1; the others have their own.
         schedule: `none`; `step` (times `gamma` every `step_size` epochs); `cosine` (to 0);
-            `one_cycle` (up over the first 30 % of the steps, down over the rest).
+            `one_cycle` (up over the first 30 % of the steps, down over the rest); `linear`
+            (straight up over the first 20 %, straight down to 0 over the rest).
         augmentation: `none`, or names of `AUGMENTATIONS` joined by a plus: each batch is changed by
             one after the other, `affine+noise` for example.
         epoch_size: how many images an epoch draws; None, or more than there are: all of them.
@@ -120,6 +121,9 @@ def learning_rate_at(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
         if step <= top:
             return _cosine(peak / 25, peak, step / top)
         return _cosine(peak, peak / 250_000, min((step - top) / (total - 1 - top), 1.0))
+    if recipe.schedule == "linear":
+        done = (step + 1) / (total + 1)  # no step is wasted on a rate of 0
+        return peak * min(5 * done, 1.25 * (1 - done))
     return peak
 
 

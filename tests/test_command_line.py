@@ -82,7 +82,7 @@ def test_data_tells_source_counts_and_folder(tmp_path, made_files, offline):
 def test_models_has_a_line_for_each():
     lines = done("models").splitlines()
     size = mh.ZOO["fast_99"].recipe.epoch_size
-    assert lines[5].endswith(f"1 epoch of {size:,} images, batch 256, muon 0.06 one_cycle")
+    assert lines[5].endswith(f"1 epoch of {size:,} images, batch 640, muon 0.09 linear")
     for line, (name, entry) in zip(lines, mh.ZOO.items(), strict=True):
         assert line.split()[0] == name
         assert f"{mh.count_parameters(entry.build()):,} parameters" in line

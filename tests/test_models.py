@@ -4,6 +4,7 @@ import math
 import re
 
 import mnist_helpers as mh
+import numpy as np
 import pytest
 import torch
 from mnist_helpers.evaluation import evaluating
@@ -15,6 +16,7 @@ every_model = pytest.mark.parametrize("name", list(mh.ZOO))
 
 # Each convolution and linear layer by hand: inputs of one output, outputs, places in the image.
 TWO_CONV = [(9, 32, 26**2), (32 * 9, 64, 11**2), (1600, 128, 1), (128, 10, 1)]
+FAST = [(36, 24, 7**2), (24 * 9, 32, 5**2), (800, 128, 1), (128, 10, 1)]
 LAYERS = {
     "lenet": [(9, 6, 26**2), (6 * 9, 16, 11**2), (400, 120, 1), (120, 84, 1), (84, 10, 1)],
     "two_conv": TWO_CONV,
@@ -27,8 +29,8 @@ LAYERS = {
         *((9, 32, 28**2), (32 * 9, 64, 14**2), (64 * 9, 128, 7**2)),
         *((1152, 256, 1), (256, 10, 1)),
     ],
-    "fast_99": [(25, 16, 10**2), (16 * 9, 32, 8**2), (512, 128, 1), (128, 10, 1)],
-    "fast_994": [(25, 16, 10**2), (16 * 9, 64, 8**2), (1024, 128, 1), (128, 10, 1)],
+    "fast_99": FAST,
+    "fast_994": FAST,
     "record": [
         *((9, 16, 26**2), (16 * 9, 32, 24**2), (32 * 9, 64, 12**2), (64 * 9, 64, 12**2)),
         *((64 * 9, 128, 6**2), (128 * 9, 128, 4**2), (2048, 10, 1)),
@@ -39,7 +41,9 @@ LAYERS = {
     ],
     "robust": TWO_CONV,
 }
-NORMALISED = ("fast_99", "fast_994", "record", "tiny")  # all but the last layer, in place of biases
+NORMALISED = ("record", "tiny")  # all but the last layer, in place of biases
+NAMED = {"robust": "two_conv", "fast_99": "fast", "fast_994": "fast"}  # after their networks
+TOLD = (nn.Conv2d, nn.Flatten, mh.models.FlattenPixels, nn.Linear)
 DROPOUT = {"two_conv_dropout": 0.5, "vgg": 0.5, "three_conv": 0.5, "record": 0.3}
 
 
@@ -54,7 +58,7 @@ def test_a_model_costs_what_it_does_by_hand_and_as_its_docstring_tells(name):
     by_hand = sum(
         (inputs + (2 if name in NORMALISED and place < last else 1)) * outputs
         for place, (inputs, outputs, _) in enumerate(LAYERS[name])
-    )
+    ) + (128 if LAYERS[name] is FAST else 0)  # its hidden layer is normalised
     told = re.search(r"([\d,]+)\s+parameters", mh.ZOO[name].build.__doc__)[1]
     assert mh.count_parameters(model) == by_hand == int(told.replace(",", ""))
     assert mh.count_multiply_adds(model) == multiply_adds(name)
@@ -71,7 +75,7 @@ def test_the_shapes_in_the_docstring_are_true(name):
             walk = [f"{shape} (cropped)"]
         elif isinstance(layer, nn.MaxPool2d):
             walk.append(f"pool {shape}")
-        elif isinstance(layer, nn.Conv2d | nn.Flatten | nn.Linear) and values.shape[2:] != (1, 1):
+        elif isinstance(layer, TOLD) and values.shape[2:] != (1, 1):
             walk.append(shape)  # one of 1x1 is told when it is flat
     told = re.search(r"Shapes: (.*? -> 10)\.", " ".join(mh.ZOO[name].build.__doc__.split()))[1]
     assert told.split(" -> ") == walk
@@ -193,9 +197,16 @@ def test_a_crop_is_a_view_without_the_margin_of_each_side(shape, margin):
     assert (str(layer), layer.state_dict()) == (f"Crop(margin={margin})", {})
 
 
-@pytest.mark.parametrize("name", ["fast_99", "fast_994"])
-def test_a_fast_network_does_not_see_the_margin(name, make_digits):
-    model, images = mh.ZOO[name].build().eval(), make_digits(5).images
+def test_flat_pixels_are_the_flattened_maps_in_another_order_and_need_no_copy():
+    maps = torch.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
+    maps = maps.contiguous(memory_format=torch.channels_last)
+    flat = mh.models.FlattenPixels()(maps)
+    assert flat[1].tolist() == [int(maps[1, c, h, w]) for h, w, c in np.ndindex(4, 5, 3)]
+    assert flat.data_ptr() == maps.data_ptr()
+
+
+def test_the_fast_network_does_not_see_the_margin(make_digits):
+    model, images = mh.ZOO["fast_99"].build().eval(), make_digits(5).images
     framed = images.clone()
     framed[:, :, :2] = framed[:, :, -2:] = 255
     framed[..., :2] = framed[..., -2:] = 255
@@ -212,6 +223,7 @@ CHANNELS = {
     "two_conv_dropout": [32, 64],
     "vgg": [32, 32, 64, 64],
     "three_conv": [32, 64, 128],
+    "fast_99": [24, 32],
 }
 WITHOUT_DROPOUT = [name for name in mh.ZOO if name not in DROPOUT]
 NAMES = [
@@ -233,7 +245,7 @@ def test_options_add_their_layers_leave_the_rest_and_are_told_by_the_name(name, 
     chosen = {option: option in options for option in ("batch_norm", "dropout")}
     model = mh.ZOO[network].build(seed=5, **chosen)
     assert torch.equal(torch.get_rng_state(), before)
-    assert model.name == name.replace("robust", "two_conv")
+    assert model.name == name.replace(network, NAMED.get(network, network))
     layers, added = list(model), 0
     if "dropout" in options:
         assert str(layers.pop(-2)) == str(nn.Dropout(0.5))

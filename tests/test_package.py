@@ -49,7 +49,7 @@ def test_importing_the_package_does_no_work(tmp_path):
 @pytest.mark.parametrize(
     ("own", "first", "spins"),
     [
-        ({}, "mnist_helpers", "1000"),
+        ({}, "mnist_helpers", "2000"),
         ({"GOMP_SPINCOUNT": "77"}, "mnist_helpers", "77"),
         ({"OMP_WAIT_POLICY": "PASSIVE"}, "mnist_helpers", "0"),
         ({}, "torch", "300000"),  # too late, and nothing breaks

@@ -2,8 +2,10 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import mnist_helpers as mh
+import numpy as np
 import pytest
 import torch
 from torch.optim import lr_scheduler
@@ -21,7 +23,7 @@ from torch.optim import lr_scheduler
         ("weight_decay", -1e-4, "0 or more"),
         ("momentum", 1.0, "0 to below 1"),
         ("momentum", -0.1, "0 to below 1"),
-        ("schedule", "linear", "none, step, cosine, one_cycle"),
+        ("schedule", "zigzag", "none, step, cosine, one_cycle, linear"),
         ("step_size", 0, "at least 1"),
         ("gamma", 0.0, "positive"),
         ("label_smoothing", 1.0, "0 to below 1"),
@@ -101,6 +103,15 @@ def test_the_learning_rate_is_that_of_torchs_scheduler(schedule, epochs, steps):
             scheduler.step()
 
 
+@pytest.mark.parametrize(("epochs", "steps"), [(1, 1), (1, 4), (2, 7), (1, 79)])
+def test_the_linear_schedule_is_a_straight_line_up_and_another_down(epochs, steps):
+    recipe = mh.Recipe(epochs=epochs, learning_rate=0.1, schedule="linear")
+    total = epochs * steps
+    inside = np.linspace(0, 1, total + 2)[1:-1]  # neither end, where the rate is 0
+    found = [mh.recipes.learning_rate_at(recipe, step, steps) for step in range(total)]
+    assert found == pytest.approx(np.interp(inside, [0, 0.2, 1], [0, 0.1, 0]))
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "muon"])
 def test_frozen_weights_stay_out_of_the_optimizer(make_tiny, optimizer):
     model = make_tiny()
@@ -149,6 +160,22 @@ def test_auto_is_bfloat16_on_a_cpu_that_computes_in_it(monkeypatch, capable, aut
     ]
     assert found == ["float32", "bfloat16", auto]
     assert mh.device.resolve_precision("auto", torch.device("mps")) == "float32"
+
+
+def test_a_step_with_little_to_do_is_float32_under_auto_on_a_cpu(monkeypatch):
+    """`lenet` has 199,968 multiply-adds an image: 100 images stay below 20 million."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
+
+    def found(size, change=lambda model: None, precision="auto"):
+        model = mh.ZOO["lenet"].build()
+        change(model)
+        recipe = replace(mh.ZOO["lenet"].recipe, batch_size=size, precision=precision)
+        return mh.trainer.Trainer(model, recipe).precision
+
+    assert [found(size) for size in (1, 10, 100, 101)] == [*["float32"] * 3, "bfloat16"]
+    assert found(10, precision="bfloat16") == "bfloat16"
+    hooked = found(10, lambda model: model.register_forward_hook(lambda *_: None))
+    assert hooked == "bfloat16"  # to count would call it
 
 
 def test_auto_is_what_a_gpu_has(gpu):
