@@ -168,17 +168,16 @@ class _Fit:
 
         def fetch() -> None:
             nonlocal right, seen, total
-            of_steps = [loss for _, _, loss in pending]
-            labels = torch.cat([labels for labels, _, _ in pending])
-            logits = torch.cat([logits for _, logits, _ in pending])
-            sizes = [len(labels) for labels, _, _ in pending]
+            labels = [one for one, _, _ in pending]
+            logits = [one for _, one, _ in pending]
+            of_steps = [one for _, _, one in pending]
             if smoothing:  # what is recorded is the plain loss
-                plain = F.cross_entropy(logits, labels, reduction="none").split(sizes)
-                of_steps = [part.mean() for part in plain]
+                of_steps = list(map(F.cross_entropy, logits, labels))
+            sizes = list(map(len, labels))
             losses.extend(torch.stack(of_steps).tolist())
             total += sum(map(mul, losses[-len(sizes) :], sizes))
-            right += int((logits.argmax(dim=1) == labels).sum())
-            seen += len(labels)
+            right += int((torch.cat(logits).argmax(dim=1) == torch.cat(labels)).sum())
+            seen += sum(sizes)
             pending.clear()
 
         def after_step(labels: Tensor, logits: Tensor, loss: Tensor) -> None:
