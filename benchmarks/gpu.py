@@ -1,10 +1,10 @@
-"""All that has to be run on a GPU, in one command, in under 20 minutes, without a network.
+"""All that has to be run on a GPU, in one command, without a network.
 
-The tests that need a GPU; notebooks 01 to 05 and 10; the race, with each step as a CUDA graph and
-layer by layer; `fit` against the usual loop; many seeds of one model at once. A part that fails is
-named at the end, and the others go on. Needs the full MNIST (MNIST_DATA_DIR). Rows, with the name
-of the device, go to mnist_helpers/results/speed.csv: tables `race on cuda`, `cold on cuda`, `fit on
-cuda`, `graph on cuda` and `seeds on cuda`.
+Meant to take less than 20 minutes. The tests that need a GPU; notebooks 01 to 05 and 10; the race,
+with each step as a CUDA graph and layer by layer; `fit` against the usual loop; many seeds of one
+model at once. A part that fails is named at the end, and the others go on. Needs the full MNIST
+(MNIST_DATA_DIR). Rows, with the name of the device, go to mnist_helpers/results/speed.csv: tables
+`race on cuda`, `cold on cuda`, `fit on cuda`, `graph on cuda` and `seeds on cuda`.
 
     python benchmarks/gpu.py [PART ...] [--seeds 30] [--device cuda]
 """

@@ -278,7 +278,8 @@ def steps(train: mh.DigitSet) -> dict[str, Race]:
         for count in counts:
             size = entry.recipe.batch_size * count // entry.recipe.epochs
             recipe = replace(entry.recipe, epoch_size=size)
-            races[f"{name}, {count} steps"] = mh.speed.SpeedRun(entry.build, recipe, "cpu").race
+            steps = recipe.epochs * recipe.epoch_of(len(train))[1]
+            races[f"{name}, {steps} steps"] = mh.speed.SpeedRun(entry.build, recipe, "cpu").race
     return races
 
 

@@ -135,7 +135,7 @@ def test_no_digits_and_a_last_batch_of_one_are_refused_before_the_race(digits):
 # On a GPU
 
 
-def test_captured_races_learn_the_sample_repeat_and_leave_the_random_state(sample, gpu):
+def test_races_captured_on_a_gpu_learn_the_sample_repeat_and_leave_the_random_state(sample, gpu):
     """Kernels may add up in another order: the predictions of 2 images in 100 may differ."""
     run = mh.speed.SpeedRun(BUILD, dataclasses.replace(mh.ZOO["fast_99"].recipe, epochs=3), gpu)
     assert run.captured

@@ -44,7 +44,7 @@ def test_the_number_of_steps_was_decided_on_validation(table):
     low = {name: mh.mean_interval(runs["accuracy"])[0] for name, runs in steps.groupby("name")}
     for model, goal in (("fast_99", 0.99), ("fast_994", 0.994)):
         recipe = mh.ZOO[model].recipe
-        count = recipe.epochs * recipe.epoch_size // recipe.batch_size
+        count = recipe.epochs * recipe.epoch_of(50_000)[1]
         assert low[f"{model}, {count} steps"] >= goal
         fewer = [name for name in low if name.startswith(f"{model},")]
         assert all(low[name] < goal for name in fewer if name != f"{model}, {count} steps")
