@@ -122,13 +122,8 @@ class Trainer:
         return self._results[0].clone(), self._results[1].clone()
 
     def _compute(self, images: Tensor, labels: Tensor, where: str = "") -> tuple[Tensor, Tensor]:
-        # The layers compute in bfloat16 if it is wanted; weights and cross-entropy stay float32. No
-        # cache: each weight is used once a step, and CUDA graphs must not find an old copy.
-        low, kind = self.precision == "bfloat16", self.device.type
-        with torch.autocast(kind, torch.bfloat16, enabled=low, cache_enabled=False):
-            logits = self.model(images)
-        logits, smoothing = logits.float(), self.recipe.label_smoothing
-        loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
+        smoothing = self.recipe.label_smoothing
+        logits, loss = forward_and_loss(self.model, images, labels, smoothing, self.precision)
         if self.device.type == "cpu":
             check_finite(loss.item(), self.recipe, where)
         self.optimizer.zero_grad(set_to_none=True)
@@ -196,6 +191,23 @@ def _is_plain(model: nn.Module) -> bool:
         and not (layer._forward_hooks or layer._forward_pre_hooks)
         for layer in model.modules()
     )
+
+
+def forward_and_loss(
+    model: nn.Module, images: Tensor, labels: Tensor, label_smoothing: float, precision: str
+) -> tuple[Tensor, Tensor]:
+    """Logits, float32 `[N, 10]`, and their cross-entropy, as a training step needs them.
+
+    In `bfloat16` the layers compute in it (autocast), and the weights stay float32. The cross-
+    entropy is always computed in float32.
+    """
+    # No cache: each weight is used once a step, and CUDA graphs must not find an old copy.
+    with torch.autocast(
+        images.device.type, torch.bfloat16, enabled=precision == "bfloat16", cache_enabled=False
+    ):
+        logits = model(images)
+    logits = logits.float()
+    return logits, F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
 
 
 def _precision(model: nn.Module, recipe: Recipe, device: torch.device) -> str:
