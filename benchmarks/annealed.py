@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import mnist_helpers as mh
-from tables import one_of
+from tables import one_of, positive
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument(
         "models", nargs="*", type=one_of(mh.ZOO), default=["lenet", "vgg"], metavar="MODEL"
     )
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=positive, default=5)
     parser.add_argument("--out", type=Path, default=mh.results.ANNEALED)
     options = parser.parse_args()
     entries = {}

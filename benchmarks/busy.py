@@ -29,6 +29,13 @@ SETTINGS = ("300000", "0", "1000", "2000", "10000", "passive")
 BESIDE = {"alone": "", "busy": "--count", "twin": "--twin"}
 
 
+def spin_count(text: str) -> str:
+    """A spin count, or passive."""
+    if text != "passive" and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a spin count nor passive")
+    return text
+
+
 def train(name: str, count: int) -> float:
     """Seconds of one `fit`."""
     digits, entry = mh.load_mnist(source="mnist").train, mh.ZOO[name]
@@ -86,8 +93,8 @@ def go_on(what: str) -> None:
 def main() -> None:
     """Measure in turn, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--settings", nargs="+", default=SETTINGS, help="spin counts, or passive")
+    parser.add_argument("--rounds", type=tables.positive, default=3)
+    parser.add_argument("--settings", nargs="+", type=spin_count, default=SETTINGS)
     parser.add_argument("--beside", nargs="+", type=tables.one_of(BESIDE), default=list(BESIDE))
     for what in ("one", "count", "twin"):
         parser.add_argument(f"--{what}", action="store_true", help=argparse.SUPPRESS)

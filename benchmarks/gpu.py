@@ -127,13 +127,9 @@ def main() -> None:
     """Run the parts; the exit code is 1 if one of them failed."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("parts", nargs="*", type=tables.one_of(PARTS), metavar="PART")
-    parser.add_argument("--seeds", type=int, default=30)
-    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--seeds", type=tables.positive, default=30)
+    parser.add_argument("--device", type=tables.device, default="cuda")
     options = parser.parse_args()
-    try:
-        mh.resolve_device(options.device)
-    except mh.RecipeError as error:
-        parser.error(str(error))
     failed = []
     for name in options.parts or PARTS:
         start = time.perf_counter()

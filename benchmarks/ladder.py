@@ -292,7 +292,7 @@ def main() -> None:
     parser.add_argument(
         "parts", nargs="*", type=tables.one_of(PARTS), metavar="PART", default=list(PARTS)
     )
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=tables.positive, default=5)
     options = parser.parse_args()
     train, validation = mh.load_mnist(source="mnist").train.split(10_000, seed=0)
     warm_up = train.select(torch.arange(2_000))

@@ -14,7 +14,7 @@ from typing import Any
 
 import mnist_helpers as mh
 from mnist_helpers.results import OPEN_CHOICES
-from tables import fitted, one_of, open_choices, where
+from tables import fitted, one_of, open_choices, positive, where
 
 SCALINGS = {"scaled to [0, 1]": (0.0, 1.0), "normalised": (0.1307, 0.3081)}
 # Model -> (the scalings, what differs from the zoo's recipe).
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument(
         "models", nargs="*", type=one_of(CANDIDATES), default=list(CANDIDATES), metavar="MODEL"
     )
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=positive, default=3)
     options = parser.parse_args()
     digits = mh.load_mnist(source="mnist").train
     done: set[tuple[str, str, int]] = set()

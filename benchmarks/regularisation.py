@@ -18,7 +18,7 @@ import mnist_helpers as mh
 import torch
 from mnist_helpers import models
 from mnist_helpers.study.run import COLUMNS
-from tables import one_of
+from tables import one_of, positive
 
 PLAIN = mh.Recipe(epochs=6, batch_size=128, optimizer="adam", learning_rate=1e-3, keep="last")
 TWO_CONV = partial(mh.ZooEntry, source="two_conv, with one change")
@@ -80,7 +80,10 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", type=one_of(PARTS), metavar="PART", default=list(PARTS))
     parser.add_argument("--out", type=Path, default=mh.results.REGULARISATION)
     parser.add_argument(
-        "--seeds", type=int, default=5, help="`tiny` takes twice as many, `small` three at most"
+        "--seeds",
+        type=positive,
+        default=5,
+        help="`tiny`: twice as many, `small` at most three",
     )
     options = parser.parse_args()
     digits = mh.load_mnist(source="mnist")

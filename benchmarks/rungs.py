@@ -16,7 +16,7 @@ from dataclasses import replace
 import mnist_helpers as mh
 import torch
 from mnist_helpers.results import RUNGS as RESULTS
-from tables import fitted, rungs, where
+from tables import fitted, positive, rungs, where
 from torch import nn
 
 RECIPE = mh.Recipe(
@@ -102,7 +102,7 @@ def measure(name: str, seed: int, digits: mh.Mnist) -> dict[str, float]:
 def main() -> None:
     """Measure what is missing."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=positive, default=3)
     seeds = range(parser.parse_args().seeds)
     digits, done = mh.load_mnist(source="mnist"), set()
     if RESULTS.exists():

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import mnist_helpers as mh
 import torch
-from tables import measured, scaling
+from tables import measured, positive, scaling
 
 SIZES = (60_000, 120_000, 240_000, 480_000, 600_000)
 
@@ -62,7 +62,7 @@ def measure(size: int) -> dict[str, float]:
 def main() -> None:
     """Measure in turn, print seconds, ratios and memory."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=positive, default=3)
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:

@@ -142,9 +142,9 @@ def whole_process(device: str) -> dict[str, float]:
 def main() -> None:
     """Race, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--seeds", type=int, default=30)
-    parser.add_argument("--plain-seeds", type=int, default=2)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--seeds", type=tables.positive, default=30)
+    parser.add_argument("--plain-seeds", type=tables.positive, default=2)
+    parser.add_argument("--device", type=tables.device, default="cpu")
     options = parser.parse_args()
     device, digits = options.device, mh.load_mnist(source="mnist")
     train, images, labels = digits.train, digits.test.images, digits.test.labels

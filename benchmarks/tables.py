@@ -31,6 +31,21 @@ def one_of(names: Iterable[str]) -> Callable[[str], str]:
     return check
 
 
+def positive(text: str) -> int:
+    """The type of an argument that counts something: without it the old rows would go for none."""
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
+
+
+def device(text: str) -> str:
+    """The type of an argument that must name a device which is there."""
+    try:
+        return str(mh.resolve_device(text))
+    except mh.RecipeError as error:
+        raise ArgumentTypeError(str(error)) from error
+
+
 def where(device: str = "cpu") -> dict[str, str]:
     """The machine and the version of torch that numbers come from."""
     machine = mh.device.machine_name(mh.resolve_device(device))

@@ -98,3 +98,12 @@ def test_a_part_that_a_script_does_not_have_is_refused_by_name():
     assert parts("steps") == "steps"
     with pytest.raises(ArgumentTypeError, match="no 'stairs': choose of ladder, steps"):
         parts("stairs")
+
+
+def test_counts_and_devices_that_make_no_rows_are_refused_so_that_old_rows_stay():
+    assert (tables.positive("3"), tables.device("cpu")) == (3, "cpu")
+    for wrong in ("0", "-1", "two", "1.5", ""):
+        with pytest.raises(ArgumentTypeError, match="whole number from 1 on"):
+            tables.positive(wrong)
+    with pytest.raises(ArgumentTypeError, match="no device 'tpu' here"):
+        tables.device("tpu")
