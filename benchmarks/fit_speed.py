@@ -78,9 +78,7 @@ def main() -> None:
     """Measure in turn, print seconds and ratios."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("models", nargs="*", type=one_of(mh.ZOO), metavar="MODEL")
-    parser.add_argument(
-        "--rounds", type=positive, default=5, help="how often, with other seeds"
-    )
+    parser.add_argument("--rounds", type=positive, default=5, help="how often, with other seeds")
     parser.add_argument("--device", type=device, default="cpu")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()

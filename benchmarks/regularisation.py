@@ -80,10 +80,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", type=one_of(PARTS), metavar="PART", default=list(PARTS))
     parser.add_argument("--out", type=Path, default=mh.results.REGULARISATION)
     parser.add_argument(
-        "--seeds",
-        type=positive,
-        default=5,
-        help="`tiny`: twice as many, `small` at most three",
+        "--seeds", type=positive, default=5, help="`tiny`: twice as many, `small` at most three"
     )
     options = parser.parse_args()
     digits = mh.load_mnist(source="mnist")
