@@ -158,6 +158,8 @@ def study(
         list[str] | None, typer.Argument(help="Names from `models`; default: the five published.")
     ] = None,
     seeds: Annotated[int, typer.Option(help="How many, from 0 on.")] = 5,
+    jobs: Annotated[int | None, typer.Option(help="Trainings at once; default: all cores.")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Of a Dask cluster: tcp://...")] = None,
     device: Device = "auto",
     data_dir: DataDir = None,
     source: Source = "auto",
@@ -171,7 +173,8 @@ def study(
     mh.resolve_device(device)
     digits = mh.load_mnist(data_dir, source)
     entries = {name: mh.ZOO[name] for name in names}
-    frame = mh.study.run_study(entries, range(seeds), digits, out, device=device)
+    where: dict[str, Any] = {"device": device, "jobs": jobs, "scheduler": scheduler}
+    frame = mh.study.run_study(entries, range(seeds), digits, out, **where)
     finished = zip(frame["model"], frame["seed"], strict=True)
     missing = set(product(names, range(seeds))).difference(finished)
     if missing:

@@ -271,7 +271,7 @@ def short(name, **changes):
 
 
 def study_words(out, *models, seeds=2):
-    return ["study", *models, "--seeds", seeds, "--out", out, *SAMPLE]
+    return ["study", *models, "--seeds", seeds, "--out", out, "--jobs", 1, *SAMPLE]
 
 
 @pytest.fixture(scope="module")

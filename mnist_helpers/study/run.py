@@ -8,6 +8,7 @@ when nothing is left to choose, the weights of every epoch are tested as well.
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from mnist_helpers.history import History
 from mnist_helpers.models import count_multiply_adds, count_parameters
 from mnist_helpers.recipes import Recipe
 from mnist_helpers.results import LISTS, PUBLISHED, ResultsError, add_rows, read_rows
+from mnist_helpers.study.parallel import side_by_side
 from mnist_helpers.trainer import TrainingDiverged, copy_weights
 from mnist_helpers.training import fit
 from mnist_helpers.zoo import ZooEntry
@@ -70,12 +72,15 @@ def run_study(
     *,
     device: str | torch.device = "auto",
     verbose: bool = True,
+    jobs: int | None = None,
+    scheduler: str | None = None,
 ) -> pd.DataFrame:
     """Train every entry with every seed; add a row to the CSV file `out` after each run.
 
     Runs that stand in `out` already are not repeated, so a study that was stopped goes on, also on
-    another machine: each row tells machine, device and precision. Ctrl-C ends it; the run it came
-    in is lost, the rows before it are not.
+    another machine: each row tells machine, device and precision. Ctrl-C ends it; the runs it came
+    in are lost, the rows before them are not. Each training has one thread, so on CPUs of one kind
+    its row does not depend on `jobs`, but for the seconds. Rows stand in the order of their ends.
 
     Args:
         entries: what to train, by the name it gets in the table.
@@ -83,6 +88,7 @@ def run_study(
         digits: `train` is split, `test` is opened after each training.
         out: the file; its folder is made.
         device: `auto`, `cpu`, `cuda` or `mps`. verbose: print a line a run.
+        jobs, scheduler: how many run at once, and where; see `side_by_side`.
 
     Returns:
         All rows of `out`; see `read_study`.
@@ -92,6 +98,7 @@ def run_study(
         ResultsError: `out` is no study, or one of other recipes, models or digits.
         CheckpointError: `out` cannot be written.
         TrainingDiverged: a loss is NaN or infinite; the rows so far stay.
+        RecipeError, ConnectionError: see `side_by_side`.
     """
     out = Path(out)
     plan = [(name, seed) for seed in dict.fromkeys(seeds) for name in entries]
@@ -100,24 +107,37 @@ def run_study(
     finished = _finished(out, entries, digits)
     if not finished >= set(plan):
         add_rows(out, [], COLUMNS)  # a file that cannot be written fails before the first training
-    train, validation = digits.train.split(1 / 12, seed=0)
-    for number, (name, seed) in enumerate(plan, start=1):
-        if (name, seed) in finished:
-            continue
-        if verbose:
-            print(f"[{number}/{len(plan)}] {name}, seed {seed}: ", end="", flush=True)
-        try:
-            row = measure(entries[name], seed, train, validation, digits.test, device)
+    missing = [run for run in plan if run not in finished]
+    parts = (*digits.train.split(1 / 12, seed=0), digits.test)
+    work = partial(_named, entries, device)
+    rows = side_by_side(work, missing, parts, jobs=jobs, scheduler=scheduler, device=device)
+    try:
+        for number, ((name, seed), row) in enumerate(rows, start=len(plan) - len(missing) + 1):
             add_rows(out, [{"model": name, "seed": seed, "source": digits.source, **row}], COLUMNS)
-        except TrainingDiverged as error:
-            raise TrainingDiverged(f"{name}, seed {seed}: {error}") from error
-        except KeyboardInterrupt:
             if verbose:
-                print(f"stopped; what was finished is in {out}")
-            break
+                result = f"test accuracy {row['test_accuracy']:.2%}, {row['train_seconds']:.0f} s"
+                print(f"[{number}/{len(plan)}] {name}, seed {seed}: {result}", flush=True)
+    except KeyboardInterrupt:
         if verbose:
-            print(f"test accuracy {row['test_accuracy']:.2%}, {row['train_seconds']:.0f} s")
+            print(f"stopped; what was finished is in {out}")
+    finally:
+        rows.close()
     return read_study(out)
+
+
+def _named(
+    entries: Mapping[str, ZooEntry],
+    device: str | torch.device,
+    run: tuple[str, int],
+    *digits: DigitSet,
+) -> dict[str, Any]:
+    """`measure` for a name and a seed; where it diverges, the error tells which."""
+    name, seed = run
+    train, validation, test = digits
+    try:
+        return measure(entries[name], seed, train, validation, test, device)
+    except TrainingDiverged as error:
+        raise TrainingDiverged(f"{name}, seed {seed}: {error}") from error
 
 
 def measure(

@@ -53,7 +53,7 @@ def fits(monkeypatch):
 
 def run(entries, seeds, digits, out, **more):
     return mh.study.run_study(
-        entries, seeds, digits, out, **{"device": "cpu", "verbose": False, **more}
+        entries, seeds, digits, out, **{"device": "cpu", "verbose": False, "jobs": 1, **more}
     )
 
 
@@ -105,7 +105,7 @@ def test_a_row_is_that_of_fit_and_evaluate(entry, digits, tmp_path):
     assert (row.parameters, row.multiply_adds, row.test_size) == (7_850, 7_840, 30)
     assert {**json.loads(row.recipe), "seed": 5} == dataclasses.asdict(recipe)
     assert (row.device, row.precision) == ("cpu", "float32")
-    assert f"{torch.get_num_threads()} threads" in row.machine
+    assert "1 threads" in row.machine
     assert {name: getattr(row, name) for name in mh.versions()} == mh.versions()
     assert row.train_seconds == pytest.approx(sum(row.epoch_seconds), abs=0.01)
     assert len(row.epoch_seconds) == 3
@@ -347,3 +347,42 @@ def test_a_study_on_a_gpu_tells_its_name(entry, digits, tmp_path, gpu):
     [row] = run({"a": entry()}, [0], digits, tmp_path / "a.csv", device=gpu).itertuples()
     assert row.device == "cuda"
     assert row.machine == torch.cuda.get_device_name(gpu)
+
+
+# Side by side
+
+
+def doubled(task, digits):
+    return 2 * task + len(digits), torch.get_num_threads()
+
+
+@pytest.mark.slow
+def test_rows_do_not_depend_on_how_many_run_at_once(digits, tmp_path):
+    recipe = dataclasses.replace(mh.ZOO["lenet"].recipe, epochs=1)
+    entries = {"lenet": dataclasses.replace(mh.ZOO["lenet"], recipe=recipe)}
+    one, two = (
+        run(entries, range(3), digits, tmp_path / f"{jobs}.csv", jobs=jobs)
+        .drop(columns=SECONDS)
+        .sort_values("seed", ignore_index=True)
+        for jobs in (1, 2)
+    )
+    pd.testing.assert_frame_equal(one, two, check_exact=True)
+
+
+def test_each_task_is_done_once_on_one_thread_and_threads_come_back(digits):
+    before = torch.get_num_threads()
+    done = list(mh.study.side_by_side(doubled, range(5), [digits.test], jobs=1))
+    assert done == [(task, (2 * task + 30, 1)) for task in range(5)]
+    assert torch.get_num_threads() == before
+
+
+def test_a_scheduler_that_is_not_there_and_no_jobs_are_refused(digits):
+    for options, kind, told in (
+        ({"scheduler": "tcp://127.0.0.1:1"}, ConnectionError, "no Dask scheduler at tcp://"),
+        ({"scheduler": "nonsense://x"}, ConnectionError, "no Dask scheduler at nonsense"),
+        ({"jobs": 0}, mh.RecipeError, "jobs is 0"),
+        ({"jobs": 2, "scheduler": "tcp://x:1"}, mh.RecipeError, "none beside a scheduler"),
+    ):
+        with pytest.raises(kind, match=told) as caught:
+            list(mh.study.side_by_side(doubled, [1], [digits.test], **options))
+        assert "\n" not in str(caught.value)

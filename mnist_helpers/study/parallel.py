@@ -1,0 +1,156 @@
+"""Many trainings side by side: on the cores of this machine, or on a Dask cluster.
+
+A small network can't keep several threads busy, so each training gets one. That also makes its
+result independent of how many run at once.
+"""
+
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, CancelledError
+from contextlib import contextmanager
+from threading import Lock
+from typing import Any, TypeVar
+
+import joblib
+import numpy as np
+import torch
+from mnist_helpers.data import DigitSet
+from mnist_helpers.device import RecipeError, resolve_device
+
+Task = TypeVar("Task")
+Work = Callable[..., Any]  # a task and digits in, a result out
+LOSSES = 3  # so often in a row workers may be lost before anything is finished
+_ALONE = Lock()  # a Dask worker may have several threads, but torch has one random state a process
+
+
+def side_by_side(
+    work: Work,
+    tasks: Iterable[Task],
+    digits: Sequence[DigitSet],
+    *,
+    jobs: int | None = None,
+    scheduler: str | None = None,
+    device: str | torch.device = "auto",
+) -> Generator[tuple[Task, Any], None, None]:
+    """Yield each task with `work(task, *digits)`, as soon as one is done, in any order.
+
+    Every call has one thread of its own. What a worker that dies was at is done again.
+
+    Args:
+        work: what to do; workers must be able to import or unpickle it.
+        tasks: small values, each different.
+        digits: sent to each worker once.
+        jobs: how many processes of this machine; None: one for each core, or a single one if
+            `device` is no CPU. One means this process.
+        scheduler: the address of a Dask scheduler, such as `tcp://10.0.0.5:8786`: its workers do
+            it instead. They need this package; `dask worker ADDRESS --nthreads 1` starts one.
+        device: what `work` uses.
+
+    Raises:
+        RecipeError: `jobs` is under 1, or stands beside a scheduler.
+        ConnectionError: no scheduler answers, it has no worker, or workers die again and again.
+        Exception: what `work` raises; what runs beside it is lost.
+    """
+    if jobs is not None and (jobs < 1 or scheduler is not None):
+        raise RecipeError(f"jobs is {jobs}: name at least 1, and none beside a scheduler")
+    left, losses = list(tasks), 0
+    if jobs is None and scheduler is None:
+        jobs = joblib.cpu_count() if resolve_device(device).type == "cpu" else 1
+    while left:
+        if scheduler is None:
+            results = _on_cores(work, [*left], digits, min(jobs or 1, len(left)))
+        else:
+            results = _on_cluster(work, [*left], digits, scheduler)
+        try:
+            for task, result in results:
+                left.remove(task)
+                losses = 0
+                yield task, result
+        except (BrokenExecutor, CancelledError) as error:
+            losses += 1
+            if losses == LOSSES:
+                reason = " ".join(str(error).split())
+                raise ConnectionError(
+                    f"workers were lost again and again ({reason}): is there memory enough for so "
+                    "many? Try fewer"
+                ) from error
+        finally:
+            results.close()
+
+
+def _on_cores(
+    work: Work, tasks: Sequence[Task], digits: Sequence[DigitSet], jobs: int
+) -> Generator[tuple[Task, Any], None, None]:
+    if jobs == 1:
+        yield from ((task, _alone(work, task, digits)) for task in tasks)
+        return
+    # As arrays: joblib writes large ones to a file that all processes share.
+    arrays = [(one.images.numpy(), one.labels.numpy(), one.name) for one in digits]
+    parallel = joblib.Parallel(jobs, return_as="generator_unordered", batch_size=1)
+    results = parallel(joblib.delayed(_with_arrays)(work, task, arrays) for task in tasks)
+    try:
+        yield from results
+    finally:
+        with warnings.catch_warnings(action="ignore"):  # that results are lost, which is meant
+            results.close()
+        joblib.externals.loky.get_reusable_executor().shutdown(kill_workers=True)
+
+
+def _with_arrays(work: Work, task: Task, arrays: Sequence[Any]) -> tuple[Task, Any]:
+    sets = [
+        DigitSet(torch.from_numpy(np.array(images)), torch.from_numpy(np.array(labels)), name)
+        for images, labels, name in arrays
+    ]
+    return task, _alone(work, task, sets)
+
+
+def _alone(work: Work, task: Any, digits: Sequence[DigitSet]) -> Any:
+    """The result of the only training of this process, on one thread."""
+    with _ALONE:
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return work(task, *digits)
+        finally:
+            torch.set_num_threads(before)
+
+
+def _on_cluster(
+    work: Work, tasks: Sequence[Task], digits: Sequence[DigitSet], scheduler: str
+) -> Generator[tuple[Task, Any], None, None]:
+    with _client(scheduler) as client:
+        from distributed import KilledWorker, as_completed
+
+        [data] = client.scatter([list(digits)], broadcast=True, hash=False)
+        waiting = {client.submit(_alone, work, task, data, pure=False): task for task in tasks}
+        try:
+            for future in as_completed(list(waiting), loop=client.loop):
+                yield waiting.pop(future), future.result()
+        except KilledWorker as error:
+            raise BrokenExecutor(str(error)) from error
+
+
+@contextmanager
+def _client(scheduler: str) -> Iterator[Any]:
+    """A connection to the scheduler of a cluster that has a worker."""
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ConnectionError(
+            "a scheduler needs Dask: pip install 'mnist-helpers[cluster]'"
+        ) from error
+    try:
+        client = Client(scheduler, timeout=3, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ConnectionError(
+            f"no Dask scheduler at {scheduler}: start one with `dask scheduler`, which prints its "
+            "address"
+        ) from error
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=30)
+        except TimeoutError as error:
+            raise ConnectionError(
+                f"{scheduler} has no worker: `dask worker {scheduler} --nthreads 1` starts one"
+            ) from error
+        yield client
