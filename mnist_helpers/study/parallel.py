@@ -1,7 +1,6 @@
-"""Many trainings side by side: on the cores of this machine, or on a Dask cluster.
+"""Many trainings side by side, one thread each: on this machine's cores, or on a Dask cluster.
 
-A small network can't keep several threads busy, so each training gets one. That also makes its
-result independent of how many run at once.
+A small network can't keep several threads busy. With one, its result does not depend on the others.
 """
 
 import warnings
@@ -9,39 +8,37 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError
 from contextlib import contextmanager
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any
 
 import joblib
-import numpy as np
 import torch
 from mnist_helpers.data import DigitSet
 from mnist_helpers.device import RecipeError, resolve_device
 
-Task = TypeVar("Task")
 Work = Callable[..., Any]  # a task and digits in, a result out
+Results = Generator[tuple[Any, Any], None, None]  # a task and its result
 LOSSES = 3  # so often in a row workers may be lost before anything is finished
 _ALONE = Lock()  # a Dask worker may have several threads, but torch has one random state a process
 
 
 def side_by_side(
     work: Work,
-    tasks: Iterable[Task],
+    tasks: Iterable[Any],
     digits: Sequence[DigitSet],
     *,
     jobs: int | None = None,
     scheduler: str | None = None,
     device: str | torch.device = "auto",
-) -> Generator[tuple[Task, Any], None, None]:
+) -> Results:
     """Yield each task with `work(task, *digits)`, as soon as one is done, in any order.
 
-    Every call has one thread of its own. What a worker that dies was at is done again.
+    What a worker that dies was at is done again.
 
     Args:
         work: what to do; workers must be able to import or unpickle it.
         tasks: small values, each different.
         digits: sent to each worker once.
-        jobs: how many processes of this machine; None: one for each core, or a single one if
-            `device` is no CPU. One means this process.
+        jobs: processes of this machine; None: one a core, or a single one if `device` is no CPU.
         scheduler: the address of a Dask scheduler, such as `tcp://10.0.0.5:8786`: its workers do
             it instead. They need this package; `dask worker ADDRESS --nthreads 1` starts one.
         device: what `work` uses.
@@ -69,25 +66,20 @@ def side_by_side(
         except (BrokenExecutor, CancelledError) as error:
             losses += 1
             if losses == LOSSES:
-                reason = " ".join(str(error).split())
-                raise ConnectionError(
-                    f"workers were lost again and again ({reason}): is there memory enough for so "
-                    "many? Try fewer"
-                ) from error
+                told = f"workers were lost again and again ({' '.join(str(error).split())})"
+                raise ConnectionError(f"{told}: have fewer, if memory is short") from error
         finally:
             results.close()
 
 
-def _on_cores(
-    work: Work, tasks: Sequence[Task], digits: Sequence[DigitSet], jobs: int
-) -> Generator[tuple[Task, Any], None, None]:
+def _on_cores(work: Work, tasks: Sequence[Any], digits: Sequence[DigitSet], jobs: int) -> Results:
     if jobs == 1:
         yield from ((task, _alone(work, task, digits)) for task in tasks)
         return
     # As arrays: joblib writes large ones to a file that all processes share.
     arrays = [(one.images.numpy(), one.labels.numpy(), one.name) for one in digits]
-    parallel = joblib.Parallel(jobs, return_as="generator_unordered", batch_size=1)
-    results = parallel(joblib.delayed(_with_arrays)(work, task, arrays) for task in tasks)
+    calls = (joblib.delayed(_with_arrays)(work, task, arrays) for task in tasks)
+    results = joblib.Parallel(jobs, return_as="generator_unordered", batch_size=1)(calls)
     try:
         yield from results
     finally:
@@ -96,11 +88,8 @@ def _on_cores(
         joblib.externals.loky.get_reusable_executor().shutdown(kill_workers=True)
 
 
-def _with_arrays(work: Work, task: Task, arrays: Sequence[Any]) -> tuple[Task, Any]:
-    sets = [
-        DigitSet(torch.from_numpy(np.array(images)), torch.from_numpy(np.array(labels)), name)
-        for images, labels, name in arrays
-    ]
+def _with_arrays(work: Work, task: Any, arrays: Sequence[Any]) -> tuple[Any, Any]:
+    sets = [DigitSet(torch.tensor(images), torch.tensor(labels), n) for images, labels, n in arrays]
     return task, _alone(work, task, sets)
 
 
@@ -116,8 +105,8 @@ def _alone(work: Work, task: Any, digits: Sequence[DigitSet]) -> Any:
 
 
 def _on_cluster(
-    work: Work, tasks: Sequence[Task], digits: Sequence[DigitSet], scheduler: str
-) -> Generator[tuple[Task, Any], None, None]:
+    work: Work, tasks: Sequence[Any], digits: Sequence[DigitSet], scheduler: str
+) -> Results:
     with _client(scheduler) as client:
         from distributed import KilledWorker, as_completed
 
@@ -133,24 +122,17 @@ def _on_cluster(
 @contextmanager
 def _client(scheduler: str) -> Iterator[Any]:
     """A connection to the scheduler of a cluster that has a worker."""
+    mend = "a scheduler needs Dask: pip install 'mnist-helpers[cluster]'"
     try:
         from distributed import Client
-    except ImportError as error:
-        raise ConnectionError(
-            "a scheduler needs Dask: pip install 'mnist-helpers[cluster]'"
-        ) from error
-    try:
-        client = Client(scheduler, timeout=3, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise ConnectionError(
-            f"no Dask scheduler at {scheduler}: start one with `dask scheduler`, which prints its "
-            "address"
-        ) from error
-    with client:
-        try:
-            client.wait_for_workers(1, timeout=30)
-        except TimeoutError as error:
-            raise ConnectionError(
-                f"{scheduler} has no worker: `dask worker {scheduler} --nthreads 1` starts one"
-            ) from error
-        yield client
+
+        mend = f"no Dask scheduler at {scheduler}: `dask scheduler` starts one, and prints where"
+        with Client(scheduler, timeout=3, set_as_default=False) as client:
+            mend = f"{scheduler} has no worker: `dask worker {scheduler} --nthreads 1` starts one"
+            client.wait_for_workers(1, timeout=5)
+            mend = ""
+            yield client
+    except (ImportError, OSError, ValueError) as error:
+        if not mend:  # it comes from what was done with the client
+            raise
+        raise ConnectionError(mend) from error

@@ -79,8 +79,7 @@ def run_study(
 
     Runs that stand in `out` already are not repeated, so a study that was stopped goes on, also on
     another machine: each row tells machine, device and precision. Ctrl-C ends it; the runs it came
-    in are lost, the rows before them are not. Each training has one thread, so on CPUs of one kind
-    its row does not depend on `jobs`, but for the seconds. Rows stand in the order of their ends.
+    in are lost, the rows before them are not. Rows stand in the order of their ends.
 
     Args:
         entries: what to train, by the name it gets in the table.
@@ -126,16 +125,12 @@ def run_study(
 
 
 def _named(
-    entries: Mapping[str, ZooEntry],
-    device: str | torch.device,
-    run: tuple[str, int],
-    *digits: DigitSet,
+    entries: Mapping[str, ZooEntry], device: Any, run: tuple[str, int], *digits: Any
 ) -> dict[str, Any]:
     """`measure` for a name and a seed; where it diverges, the error tells which."""
     name, seed = run
-    train, validation, test = digits
     try:
-        return measure(entries[name], seed, train, validation, test, device)
+        return measure(entries[name], seed, *digits, device)  # type: ignore[call-arg]
     except TrainingDiverged as error:
         raise TrainingDiverged(f"{name}, seed {seed}: {error}") from error
 
