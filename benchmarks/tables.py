@@ -252,6 +252,20 @@ def busy() -> str:
     return markdown(f"waiting|{header}", lines)
 
 
+def classic() -> str:
+    """Methods without a network, and two networks beside them."""
+    rows = speed("classic")
+    lines = [
+        (
+            *(row.name, f"{100 * row.accuracy:.2f}", f"{row.choice:.1f}", f"{row.seconds:.1f}"),
+            *(f"{row.read:.1f}", f"{row.memory:,.0f}"),
+        )
+        for row in rows.itertuples(index=False)
+    ]
+    header = "|test accuracy, points|choosing, s|learning, s|reading the test set, s|memory, MiB"
+    return markdown(header, lines)
+
+
 def validation(table: str) -> str:
     """Entries that were compared on validation digits: accuracy, its lower end, and seconds."""
     lines = []
@@ -283,6 +297,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "fit": fit_speed,
     "scaling": scaling,
     "busy": busy,
+    "classic": classic,
     **{name: partial(validation, name) for name in ("ladder", "alone", "steps")},
 }
 
