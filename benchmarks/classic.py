@@ -1,10 +1,10 @@
 """What a user would pick instead of a network: accuracy, seconds and memory of classic methods.
 
 Each method runs in a process of its own, on all cores. Parameters are chosen on 5,000 validation
-digits, learning from 5,000 of the other 55,000 (k-NN: from all); then the method learns from the 55,000 and reads
-the test set once. Seconds: `fit` is learning, `choice` is choosing, `read` is reading the test set.
-Memory is the peak of the process above what it had with the digits. Rows go to
-mnist_helpers/results/speed.csv, table `classic`.
+digits, learning from 5,000 of the other 55,000 (k-NN: from all of them). Then the method learns
+from the 55,000, and reads the test set once. Memory is the peak of the process above what it had
+with the digits. The networks have fixed recipes. Rows go to mnist_helpers/results/speed.csv, table
+`classic`.
 
     python benchmarks/classic.py [METHOD ...]
 """

@@ -6,7 +6,7 @@ their rows to `measured`. tests/test_results.py holds README and tables together
 
 import math
 import re
-from argparse import ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -44,6 +44,12 @@ def device(text: str) -> str:
         return str(mh.resolve_device(text))
     except mh.RecipeError as error:
         raise ArgumentTypeError(str(error)) from error
+
+
+def add_places(parser: ArgumentParser) -> None:
+    """The options `--jobs` and `--scheduler`, as those of `study`."""
+    parser.add_argument("--jobs", type=positive, help="runs at once; default: one a core")
+    parser.add_argument("--scheduler", help="of a Dask cluster: tcp://...")
 
 
 def where(device: str = "cpu") -> dict[str, str]:
@@ -252,6 +258,32 @@ def busy() -> str:
     return markdown(f"waiting|{header}", lines)
 
 
+def jobs() -> str:
+    """Many runs at once: seconds, and how many times as fast as one after the other."""
+    rows = speed("jobs")
+    rows[["model", "way"]] = rows["name"].str.split(": ", expand=True).to_numpy()
+    lines = []
+    for model, runs in rows.groupby("model", sort=False):
+        seconds = runs.pivot(index="seed", columns="way", values="seconds")
+        ways = runs["way"].unique()
+        first = seconds[ways[0]]
+        for way in ways:
+            ratio = (first / seconds[way]).median()
+            lines.append((f"`{model}`", way, f"{seconds[way].median():.0f}", f"{ratio:.2f}"))
+    return markdown("model|four runs|seconds, median|times as fast", lines)
+
+
+def latency() -> str:
+    """Naps on more and more workers."""
+    rows = speed("latency").astype({"name": int})
+    base = rows.iloc[0]
+    lines = []
+    for row in rows.itertuples():
+        share = row.rate / base["rate"] / (row.name / base["name"])
+        lines.append((row.name, f"{row.rate:.1f}", f"{share:.2f}"))
+    return markdown("workers|naps a second|of linear", lines)
+
+
 def classic() -> str:
     """Methods without a network, and two networks beside them."""
     rows = speed("classic")
@@ -297,6 +329,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "fit": fit_speed,
     "scaling": scaling,
     "busy": busy,
+    "jobs": jobs,
+    "latency": latency,
     "classic": classic,
     **{name: partial(validation, name) for name in ("ladder", "alone", "steps")},
 }
