@@ -12,9 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import mnist_helpers as mh
-from tables import one_of, positive
+from tables import add_places, one_line_errors, one_of, positive
 
 
+@one_line_errors()
 def main() -> None:
     """Run the study and print the claims' table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -23,17 +24,16 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=positive, default=5)
     parser.add_argument("--out", type=Path, default=mh.results.ANNEALED)
+    add_places(parser)
     options = parser.parse_args()
+    places = {"jobs": options.jobs, "scheduler": options.scheduler}
     entries = {}
     for name in options.models:
         recipe = replace(mh.ZOO[name].recipe, schedule="one_cycle", learning_rate=3e-3)
         entries[name] = replace(mh.ZOO[name], recipe=recipe)
     digits = mh.load_mnist(source="mnist")
-    print(
-        mh.study.claims_table(
-            mh.study.run_study(entries, range(options.seeds), digits, options.out)
-        )
-    )
+    seeds = range(options.seeds)
+    print(mh.study.claims_table(mh.study.run_study(entries, seeds, digits, options.out, **places)))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,14 @@ from scaling import memory
 
 MODELS = {"lenet": 20_000, "two_conv": 20_000, "three_conv": 10_000}
 SEEDS, NAP = range(4), 2.0
-CLUSTER: dict[str, Any] = {"threads_per_worker": 1, "dashboard_address": None, "memory_limit": 0}
-# Each worker looks at itself all the time: nothing on a machine, but 64 of them fill two cores.
+CLUSTER: dict[str, Any] = {
+    "threads_per_worker": 1,
+    "dashboard_address": None,
+    "memory_limit": 0,
+    "silence_logs": "CRITICAL",
+}
+# Each worker looks at itself all the time: about 5 % of a core, so 64 of them fill two cores.
 QUIET = {
-    "distributed.worker.multiprocessing-method": "forkserver",
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": "1s",
     "distributed.admin.system-monitor.interval": "10s",
@@ -43,47 +48,61 @@ def entry(name: str) -> mh.ZooEntry:
     return replace(mh.ZOO[name], recipe=recipe)
 
 
-def as_before(entries: dict[str, mh.ZooEntry], digits: mh.Mnist, out: Path) -> None:
-    """One run after the other, with all threads."""
+def as_before(entries: dict[str, mh.ZooEntry], digits: mh.Mnist, out: Path) -> float:
+    """Seconds of one run after the other, with all threads."""
+    start = time.perf_counter()
     parts = digits.train.split(1 / 12, seed=0)
     for name, one in entries.items():
         for seed in SEEDS:
             row = mh.study.measure(one, seed, *parts, digits.test, "cpu")
             row = {"model": name, "seed": seed, "source": digits.source, **row}
             mh.results.add_rows(out, [row], COLUMNS)
+    return time.perf_counter() - start
+
+
+def on_a_cluster(entries: dict[str, mh.ZooEntry], digits: mh.Mnist, out: Path) -> float:
+    """The study on two Dask workers, which are there before the clock starts."""
+    with LocalCluster(n_workers=2, preload=["mnist_helpers"], **CLUSTER) as cluster:
+        return study(entries, digits, out, scheduler=cluster.scheduler_address)
+
+
+def study(entries: dict[str, mh.ZooEntry], digits: mh.Mnist, out: Path, **places: Any) -> float:
+    """Seconds of a study."""
+    start = time.perf_counter()
+    mh.study.run_study(entries, SEEDS, digits, out, device="cpu", verbose=False, **places)
+    return time.perf_counter() - start
+
+
+# How a study is run, and how many trainings at once.
+WAYS: dict[str, tuple[Callable[..., float], int]] = {
+    "all threads": (as_before, 1),
+    "`--jobs 1`": (partial(study, jobs=1), 1),
+    "`--jobs 2`": (partial(study, jobs=2), 2),
+    "Dask, two workers": (on_a_cluster, 2),
+}
 
 
 def measure_jobs(rounds: int) -> None:
-    """The ways take turns; the rows of the last three must be the same."""
+    """The ways take turns, each first in its round; the rows of the last three must be the same."""
     digits, rows = mh.load_mnist(source="mnist"), []
-    with LocalCluster(n_workers=2, **CLUSTER) as cluster:
-        address = cluster.scheduler_address
-
-        def study(**places: Any) -> Callable[[dict[str, mh.ZooEntry], Path], None]:
-            return lambda entries, out: mh.study.run_study(
-                entries, SEEDS, digits, out, device="cpu", verbose=False, **places
-            )
-
-        ways = {
-            "all threads": lambda entries, out: as_before(entries, digits, out),
-            "`--jobs 1`": study(jobs=1),
-            "`--jobs 2`": study(jobs=2),
-            "Dask, two workers": study(scheduler=address),
-        }
-        for number in range(rounds):
-            for name in MODELS:
-                figures = []
-                for way, run in ways.items():
-                    with tempfile.TemporaryDirectory() as folder:
-                        start, out = time.perf_counter(), Path(folder) / "study.csv"
-                        run({name: entry(name)}, out)
-                        seconds = time.perf_counter() - start
-                        frame = mh.study.read_study(out).sort_values("seed", ignore_index=True)
-                    rows.append({"name": f"{name}: {way}", "seed": number, "seconds": seconds})
-                    print(name, way, f"{seconds:.1f}", flush=True)
-                    figures.append(frame.drop(columns=["train_seconds", "epoch_seconds"]))
-                assert figures[1].equals(figures[2]) and figures[1].equals(figures[3])
-    tables.measured("jobs", rows)
+    dask.config.set(QUIET)
+    for number in range(rounds):
+        for name in MODELS:
+            figures = {}
+            order = [*WAYS][number % len(WAYS) :] + [*WAYS][: number % len(WAYS)]
+            for way in order:
+                run, at_once = WAYS[way]
+                with tempfile.TemporaryDirectory() as folder:
+                    out = Path(folder) / "study.csv"
+                    seconds = run({name: entry(name)}, digits, out)
+                    frame = mh.study.read_study(out).sort_values("seed", ignore_index=True)
+                row = {"name": f"{name}: {way}", "seed": number, "seconds": seconds}
+                rows.append({**row, "rate": at_once / float(frame["train_seconds"].mean())})
+                print(rows[-1], flush=True)
+                figures[way] = frame.drop(columns=["train_seconds", "epoch_seconds"])
+            one, *others = [figures[way] for way in WAYS][1:]
+            assert all(other.equals(one) for other in others)
+    tables.measured("jobs", sorted(rows, key=lambda row: [*WAYS].index(row["name"].split(": ")[1])))
     print(tables.jobs())
 
 
@@ -98,7 +117,7 @@ def measure_latency() -> None:
     digits, rows = mh.load_mnist(source="sample").test, []
     multiprocessing.forkserver.set_forkserver_preload(["mnist_helpers"])
     multiprocessing.forkserver.ensure_running()
-    dask.config.set(QUIET)
+    dask.config.set({"distributed.worker.multiprocessing-method": "forkserver", **QUIET})
     for workers in (16, 32, 64):
         with LocalCluster(n_workers=workers, **CLUSTER) as cluster:
             time.sleep(10)  # until all have settled
@@ -128,7 +147,7 @@ def measure_memory() -> None:
 def main() -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parts = {
+    parts: dict[str, Callable[[], None]] = {
         "jobs": lambda: measure_jobs(options.rounds),
         "latency": measure_latency,
         "memory": measure_memory,

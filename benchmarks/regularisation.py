@@ -12,13 +12,15 @@ others, and keeps its last weights; the test set is opened afterwards.
 import argparse
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import mnist_helpers as mh
 import torch
 from mnist_helpers import models
 from mnist_helpers.study.run import COLUMNS
-from tables import one_of, positive
+from tables import add_places, one_line_errors, one_of, positive
 
 PLAIN = mh.Recipe(epochs=6, batch_size=128, optimizer="adam", learning_rate=1e-3, keep="last")
 TWO_CONV = partial(mh.ZooEntry, source="two_conv, with one change")
@@ -49,31 +51,36 @@ SMALL = ("plain", "dropout", "batch norm", "distort", "combined")
 SIZES = (100, 1_000, 10_000)
 
 
-def small_sets(digits: mh.Mnist, out: Path, seeds: int) -> None:
-    """Train on few digits, drawn anew for each seed.
+def few_digits(
+    run: tuple[str, int, int], train: mh.DigitSet, validation: mh.DigitSet, test: mh.DigitSet
+) -> dict[str, Any]:
+    """Train with a change on few digits, drawn anew for each seed.
 
     The few are repeated until there are 10,000, so that every run takes as many steps.
     """
+    change, size, seed = run
+    _, few = train.split(size, seed=seed)
+    repeated = few.select(torch.arange(max(SIZES)) % size)
+    return mh.study.measure(CHANGES[change], seed, repeated, validation, test)
+
+
+def small_sets(digits: mh.Mnist, out: Path, seeds: int, **places: Any) -> None:
+    """The runs on few digits that `out` lacks."""
     done: set[tuple[str, int]] = set()
     if out.exists():
         frame = mh.study.read_study(out)
         done = set(zip(frame["model"], frame["seed"], strict=True))
-    train, validation = digits.train.split(1 / 12, seed=0)
-    for seed in range(seeds):
-        for size in SIZES:
-            _, few = train.split(size, seed=seed)
-            repeated = few.select(torch.arange(max(SIZES)) % size)
-            for change in SMALL:
-                name = f"{change}, {size} digits"
-                if (name, seed) in done:
-                    continue
-                row = mh.study.measure(CHANGES[change], seed, repeated, validation, digits.test)
-                mh.results.add_rows(
-                    out, [{"model": name, "seed": seed, "source": digits.source, **row}], COLUMNS
-                )
-                print(f"{name}, seed {seed}: test accuracy {row['test_accuracy']:.2%}", flush=True)
+    plan = product(SMALL, SIZES, range(seeds))
+    missing = [run for run in plan if (f"{run[0]}, {run[1]} digits", run[2]) not in done]
+    parts = (*digits.train.split(1 / 12, seed=0), digits.test)
+    for (change, size, seed), row in mh.study.side_by_side(few_digits, missing, parts, **places):
+        name = f"{change}, {size} digits"
+        row = {"model": name, "seed": seed, "source": digits.source, **row}
+        mh.results.add_rows(out, [row], COLUMNS)
+        print(f"{name}, seed {seed}: test accuracy {row['test_accuracy']:.2%}", flush=True)
 
 
+@one_line_errors()
 def main() -> None:
     """Measure what is asked for and missing."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -82,16 +89,20 @@ def main() -> None:
     parser.add_argument(
         "--seeds", type=positive, default=5, help="`tiny`: twice as many, `small` at most three"
     )
+    add_places(parser)
     options = parser.parse_args()
+    places = {"jobs": options.jobs, "scheduler": options.scheduler}
     digits = mh.load_mnist(source="mnist")
     for part in options.parts:
         if part == "changes":
-            mh.study.run_study(CHANGES, range(options.seeds), digits, options.out)
+            mh.study.run_study(CHANGES, range(options.seeds), digits, options.out, **places)
         elif part == "small":
-            small_sets(digits, options.out, min(options.seeds, 3))
+            small_sets(digits, options.out, min(options.seeds, 3), **places)
         else:
             for name, seeds in (("record", options.seeds), ("tiny", 2 * options.seeds)):
-                mh.study.run_study({name: mh.ZOO[name]}, range(seeds), digits, options.out)
+                mh.study.run_study(
+                    {name: mh.ZOO[name]}, range(seeds), digits, options.out, **places
+                )
 
 
 if __name__ == "__main__":

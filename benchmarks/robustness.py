@@ -6,19 +6,21 @@ Rows go to mnist_helpers/results/robustness.csv. The parts: `corruptions` (test 
 `two_conv`, of `robust`, and of `robust` without its augmentation, under the fifteen corruptions)
 and `attacks` (test accuracy of `two_conv`, trained plainly and on attacked digits, under FGSM and
 PGD); without one, both. Rows that the file has are not measured again, so a command that was
-stopped goes on.
+stopped goes on. The workers of a Dask cluster must find `tables`: start them with
+`PYTHONPATH=benchmarks`.
 """
 
 import argparse
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import mnist_helpers as mh
 import torch
 from mnist_helpers import results
-from tables import fitted, one_of
+from tables import add_places, fitted, one_line_errors, one_of
 
 EPSILONS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
 # Small, so that it takes minutes: 20,000 digits, attacked by PGD with few steps.
@@ -34,16 +36,17 @@ MODELS = {
 }
 
 
-def corruption_rows(name: str, seed: int, digits: mh.Mnist) -> Iterator[dict[str, Any]]:
+def corruption_rows(
+    name: str, seed: int, train: mh.DigitSet, validation: mh.DigitSet, test: mh.DigitSet
+) -> Iterator[dict[str, Any]]:
     """Train the model with that seed; its errors on clean and corrupted test digits."""
     entry = MODELS[name]
-    train, validation = digits.train.split(1 / 12, seed=0)
     model = entry.build(seed=seed)
     history = fitted(model, train, validation, replace(entry.recipe, seed=seed))
-    accuracy = mh.loss_and_accuracy(model, digits.test)[1]
-    total = len(digits.test)
+    accuracy = mh.loss_and_accuracy(model, test)[1]
+    total = len(test)
     wrong = {"clean": round(total * (1 - accuracy))}
-    table = mh.robustness.corruption_errors(model, digits.test)
+    table = mh.robustness.corruption_errors(model, test)
     wrong.update(zip(table["corruption"], table["errors"], strict=True))
     for corruption, errors in wrong.items():
         yield {
@@ -54,9 +57,10 @@ def corruption_rows(name: str, seed: int, digits: mh.Mnist) -> Iterator[dict[str
         }
 
 
-def attack_rows(name: str, seed: int, digits: mh.Mnist) -> Iterator[dict[str, Any]]:
+def attack_rows(
+    name: str, seed: int, train: mh.DigitSet, _: mh.DigitSet, test: mh.DigitSet
+) -> Iterator[dict[str, Any]]:
     """Train `two_conv`, plainly or on attacks; how many of 1,000 test digits survive attacks."""
-    train, _ = digits.train.split(1 / 12, seed=0)
     _, part = train.split(HARDENED_DIGITS, seed=seed)
     model = mh.ZOO["two_conv"].build(seed=seed)
     recipe = replace(HARDENED, seed=seed, keep="last")
@@ -64,7 +68,7 @@ def attack_rows(name: str, seed: int, digits: mh.Mnist) -> Iterator[dict[str, An
         mh.robustness.fit_adversarial(model, part, recipe, HARDENED_EPSILON, HARDENED_STEPS)
     else:
         fitted(model, part, part, recipe)
-    _, test = digits.test.split(1_000, seed=0)
+    _, test = test.split(1_000, seed=0)
     for epsilon in EPSILONS:
         for attack in (mh.robustness.fgsm, mh.robustness.pgd):
             torch.manual_seed(seed)
@@ -84,28 +88,41 @@ PARTS = {
 }
 
 
+def rows_of(run: tuple[str, str, int], *digits: mh.DigitSet) -> list[dict[str, Any]]:
+    """The rows of one part, model and seed."""
+    part, name, seed = run
+    machine = mh.device.machine_name(torch.device("cpu"))
+    first = {"part": part, "model": name, "seed": seed, "machine": machine}
+    return [{**first, **row, **mh.versions()} for row in PARTS[part][0](name, seed, *digits)]
+
+
+@one_line_errors()
 def main() -> None:
     """Measure what is asked for and missing."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("parts", nargs="*", type=one_of(PARTS), metavar="PART", default=list(PARTS))
     parser.add_argument("--out", type=Path, default=results.ROBUSTNESS)
+    add_places(parser)
     options = parser.parse_args()
     digits = mh.load_mnist(source="mnist")
     done: set[tuple[str, str, int]] = set()
     if options.out.exists():
         rows = results.read_rows(options.out)
         done = set(zip(rows["part"], rows["model"], rows["seed"], strict=True))
-    machine = mh.device.machine_name(mh.resolve_device("cpu"))
-    for part in options.parts:
-        rows_of, names, seeds = PARTS[part]
-        for seed in range(seeds):
-            for name in names:
-                if (part, name, seed) in done:
-                    continue
-                run = {"part": part, "model": name, "seed": seed, "machine": machine}
-                new = [{**run, **row, **mh.versions()} for row in rows_of(name, seed, digits)]
-                results.add_rows(options.out, new)
-                print(f"{part}: {name}, seed {seed}: {len(new)} rows", flush=True)
+    plan = [
+        (part, name, seed)
+        for part in options.parts
+        for seed, name in product(range(PARTS[part][2]), PARTS[part][1])
+    ]
+    for (part, name, seed), new in mh.study.side_by_side(
+        *(rows_of, [run for run in plan if run not in done]),
+        (*digits.train.split(1 / 12, seed=0), digits.test),
+        jobs=options.jobs,
+        scheduler=options.scheduler,
+        device="cpu",
+    ):
+        results.add_rows(options.out, new)
+        print(f"{part}: {name}, seed {seed}: {len(new)} rows", flush=True)
 
 
 if __name__ == "__main__":

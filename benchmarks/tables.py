@@ -6,8 +6,10 @@ their rows to `measured`. tests/test_results.py holds README and tables together
 
 import math
 import re
+import sys
 from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,8 +50,20 @@ def device(text: str) -> str:
 
 def add_places(parser: ArgumentParser) -> None:
     """The options `--jobs` and `--scheduler`, as those of `study`."""
-    parser.add_argument("--jobs", type=positive, help="runs at once; default: one a core")
-    parser.add_argument("--scheduler", help="of a Dask cluster: tcp://...")
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--jobs", type=positive, help="runs at once; default: one a core")
+    group.add_argument("--scheduler", help="of a Dask cluster: tcp://...")
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """A user's mistake, or a cluster that is gone: one line, and exit code 2."""
+    mistakes = (mh.DataError, mh.RecipeError, mh.CheckpointError, mh.TrainingDiverged)
+    try:
+        yield
+    except (*mistakes, results.ResultsError, OSError) as error:
+        print(" ".join(str(error).split()), file=sys.stderr)
+        sys.exit(2)
 
 
 def where(device: str = "cpu") -> dict[str, str]:
@@ -66,10 +80,16 @@ def fitted(model: nn.Module, *arguments: Any, **options: Any) -> mh.History:
     return history
 
 
-def measured(table: str, rows: Iterable[dict[str, Any]], device: str = "cpu") -> pd.DataFrame:
-    """Put `rows` in the place of what speed.csv has under `table`; return them."""
-    new = [{"table": table, **_rounded(row), **where(device)} for row in rows]
-    results.add_rows(results.SPEED, new, replacing={"table": table})
+def measured(
+    table: str, rows: Iterable[dict[str, Any]], device: str = "cpu", **same: str
+) -> pd.DataFrame:
+    """Put `rows` in the place of what speed.csv has under `table`; return them.
+
+    With `same`, such as `name="lenet"`, only rows that have this too are replaced.
+    """
+    key = {"table": table, **same}
+    new = [{**key, **_rounded(row), **where(device)} for row in rows]
+    results.add_rows(results.SPEED, new, replacing=key)
     return speed(table)
 
 
@@ -191,7 +211,8 @@ def race(table: str = "race") -> str:
     for name in seconds.index:
         runs = rows[rows["name"] == name]
         accuracy, time = runs["accuracy"], runs["seconds"]
-        times = f"{seconds[name] / seconds['fast_99']:.1f}"
+        ratio = seconds[name] / seconds["fast_99"]
+        times = f"{ratio:.{1 if ratio < 100 else 0}f}"
         took = f"{time.mean():.2f} ± {time.std():.2f}"
         lines.append((name, spread(accuracy), interval(accuracy), took, times))
     header = "|test accuracy, mean ± sd (points)|95 % interval|seconds, mean ± sd"
@@ -259,18 +280,19 @@ def busy() -> str:
 
 
 def jobs() -> str:
-    """Many runs at once: seconds, and how many times as fast as one after the other."""
+    """Many runs at once, compared with one after the other on one thread: medians."""
     rows = speed("jobs")
     rows[["model", "way"]] = rows["name"].str.split(": ", expand=True).to_numpy()
     lines = []
     for model, runs in rows.groupby("model", sort=False):
-        seconds = runs.pivot(index="seed", columns="way", values="seconds")
-        ways = runs["way"].unique()
-        first = seconds[ways[0]]
-        for way in ways:
-            ratio = (first / seconds[way]).median()
-            lines.append((f"`{model}`", way, f"{seconds[way].median():.0f}", f"{ratio:.2f}"))
-    return markdown("model|four runs|seconds, median|times as fast", lines)
+        wide = runs.pivot(index="seed", columns="way", values=["seconds", "rate"])
+        seconds, rate = wide["seconds"], wide["rate"]
+        for way in runs["way"].unique():
+            whole = (seconds["`--jobs 1`"] / seconds[way]).median()
+            running = (rate[way] / rate["`--jobs 1`"]).median()
+            took = f"{seconds[way].median():.0f}"
+            lines.append((f"`{model}`", way, took, f"{whole:.2f}", f"{running:.2f}"))
+    return markdown("model|four runs|seconds|times as fast|training only", lines)
 
 
 def latency() -> str:
@@ -281,16 +303,17 @@ def latency() -> str:
     for row in rows.itertuples():
         share = row.rate / base["rate"] / (row.name / base["name"])
         lines.append((row.name, f"{row.rate:.1f}", f"{share:.2f}"))
-    return markdown("workers|naps a second|of linear", lines)
+    return markdown("workers|naps a second|of linear from 16", lines)
 
 
 def classic() -> str:
     """Methods without a network, and two networks beside them."""
-    rows = speed("classic")
+    rows = speed("classic").sort_values("accuracy")
     lines = [
         (
-            *(row.name, f"{100 * row.accuracy:.2f}", f"{row.choice:.1f}", f"{row.seconds:.1f}"),
-            *(f"{row.read:.1f}", f"{row.memory:,.0f}"),
+            *(row.name, f"{100 * row.accuracy:.2f}"),
+            "" if math.isnan(row.choice) else f"{row.choice:.1f}",
+            *(f"{row.seconds:.1f}", f"{row.read:.1f}", f"{row.memory:,.0f}"),
         )
         for row in rows.itertuples(index=False)
     ]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import product
@@ -158,7 +159,9 @@ def study(
         list[str] | None, typer.Argument(help="Names from `models`; default: the five published.")
     ] = None,
     seeds: Annotated[int, typer.Option(help="How many, from 0 on.")] = 5,
-    jobs: Annotated[int | None, typer.Option(help="Trainings at once; default: all cores.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="Trainings at once; default: 1 a core, 1 on a GPU.")
+    ] = None,
     scheduler: Annotated[str | None, typer.Option(help="Of a Dask cluster: tcp://...")] = None,
     device: Device = "auto",
     data_dir: DataDir = None,
@@ -170,7 +173,7 @@ def study(
         _check_model(name)
     if seeds < 1:
         fail(f"seeds is {seeds}: it must be at least 1")
-    mh.resolve_device(device)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # to end its processes too
     digits = mh.load_mnist(data_dir, source)
     entries = {name: mh.ZOO[name] for name in names}
     where: dict[str, Any] = {"device": device, "jobs": jobs, "scheduler": scheduler}

@@ -15,7 +15,7 @@ NUMBER = re.compile(r"\d[\d,]*\.\d+|\d+(?= ?%)")
 # Numbers that no row can hold: versions, settings, goals, and what others have published.
 GIVEN = {
     *("3.11", "3.12", "2.15", "0.2.0", "0.003", "0.05", "0.2", "0.5", "95", "99"),
-    *("99.4", "99.04", "0.76"),
+    *("99.4", "99.04", "0.76", "99.22", "99.50"),
 }
 
 

@@ -1,6 +1,7 @@
 """Many trainings side by side, one thread each: on this machine's cores, or on a Dask cluster.
 
-A small network can't keep several threads busy. With one, its result does not depend on the others.
+A small network can't keep several threads busy. And on one thread, a training gives the same result
+whatever else runs.
 """
 
 import warnings
@@ -17,7 +18,7 @@ from mnist_helpers.device import RecipeError, resolve_device
 
 Work = Callable[..., Any]  # a task and digits in, a result out
 Results = Generator[tuple[Any, Any], None, None]  # a task and its result
-LOSSES = 3  # so often in a row workers may be lost before anything is finished
+LOSSES = 3  # when workers were lost so often in a row, and nothing was finished, it is given up
 _ALONE = Lock()  # a Dask worker may have several threads, but torch has one random state a process
 
 
@@ -32,12 +33,12 @@ def side_by_side(
 ) -> Results:
     """Yield each task with `work(task, *digits)`, as soon as one is done, in any order.
 
-    What a worker that dies was at is done again.
+    What was lost with a worker that died is done again.
 
     Args:
         work: what to do; workers must be able to import or unpickle it.
         tasks: small values, each different.
-        digits: sent to each worker once.
+        digits: sent once, not with each task.
         jobs: processes of this machine; None: one a core, or a single one if `device` is no CPU.
         scheduler: the address of a Dask scheduler, such as `tcp://10.0.0.5:8786`: its workers do
             it instead. They need this package; `dask worker ADDRESS --nthreads 1` starts one.
@@ -50,12 +51,19 @@ def side_by_side(
     """
     if jobs is not None and (jobs < 1 or scheduler is not None):
         raise RecipeError(f"jobs is {jobs}: name at least 1, and none beside a scheduler")
-    left, losses = list(tasks), 0
+    left = list(tasks)
     if jobs is None and scheduler is None:
         jobs = joblib.cpu_count() if resolve_device(device).type == "cpu" else 1
+    return _until_none_is_left(work, left, digits, min(jobs or 1, len(left)), scheduler)
+
+
+def _until_none_is_left(
+    work: Work, left: list[Any], digits: Sequence[DigitSet], jobs: int, scheduler: str | None
+) -> Results:
+    losses = 0
     while left:
         if scheduler is None:
-            results = _on_cores(work, [*left], digits, min(jobs or 1, len(left)))
+            results = _on_cores(work, [*left], digits, jobs)
         else:
             results = _on_cluster(work, [*left], digits, scheduler)
         try:

@@ -79,7 +79,8 @@ def run_study(
 
     Runs that stand in `out` already are not repeated, so a study that was stopped goes on, also on
     another machine: each row tells machine, device and precision. Ctrl-C ends it; the runs it came
-    in are lost, the rows before them are not. Rows stand in the order of their ends.
+    in are lost, the rows before them are not. Rows stand in the order of their ends; their seconds
+    are those beside the other runs.
 
     Args:
         entries: what to train, by the name it gets in the table.
@@ -104,12 +105,12 @@ def run_study(
     if not plan:
         raise ValueError("name at least one model and one seed")
     finished = _finished(out, entries, digits)
-    if not finished >= set(plan):
-        add_rows(out, [], COLUMNS)  # a file that cannot be written fails before the first training
     missing = [run for run in plan if run not in finished]
     parts = (*digits.train.split(1 / 12, seed=0), digits.test)
     work = partial(_named, entries, device)
     rows = side_by_side(work, missing, parts, jobs=jobs, scheduler=scheduler, device=device)
+    if missing:
+        add_rows(out, [], COLUMNS)  # a file that cannot be written fails before the first training
     try:
         for number, ((name, seed), row) in enumerate(rows, start=len(plan) - len(missing) + 1):
             add_rows(out, [{"model": name, "seed": seed, "source": digits.source, **row}], COLUMNS)

@@ -45,11 +45,20 @@ def test_a_scheduler_that_is_not_there_and_no_jobs_are_refused(make_digits):
 
 @pytest.mark.slow
 def test_workers_that_die_again_and_again_end_it_with_a_reason(make_digits):
+    """Also when the deadly task is the last one left: it never runs in this process."""
+
     def die(task, digits):
-        os.kill(os.getpid(), signal.SIGKILL)
+        if task == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     with pytest.raises(ConnectionError, match="again and again"):
-        list(mh.study.side_by_side(die, range(2), [make_digits(3, 1)], jobs=2))
+        list(mh.study.side_by_side(die, range(3), [make_digits(3, 1)], jobs=2))
+
+
+def test_a_study_that_is_refused_leaves_no_file(tmp_path):
+    with pytest.raises(mh.RecipeError, match="jobs is 0"):
+        run_here(tmp_path / "study.csv", jobs=0)
+    assert not (tmp_path / "study.csv").exists()
 
 
 @pytest.mark.slow
@@ -194,15 +203,18 @@ app(sys.argv[1:], prog_name="mnist-helpers")
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are read from /proc")
-@pytest.mark.parametrize("whole_group", [False, True])
-def test_ctrl_c_leaves_the_finished_rows_and_no_process(start, tmp_path, whole_group):
+@pytest.mark.parametrize(
+    ("stop", "number"),
+    [(os.kill, signal.SIGINT), (os.killpg, signal.SIGINT), (os.kill, signal.SIGTERM)],
+)
+def test_ctrl_c_leaves_the_finished_rows_and_no_process(start, tmp_path, stop, number):
     """To the command alone, as `kill` sends it; to all its processes, as a terminal does."""
     out = tmp_path / "study.csv"
     words = ("study", "lenet", "--seeds", 6, "--jobs", 2, "--source", "sample", "--out", out)
     process, log = start("-c", CHILD, *words)
     wait_for(lambda: out.exists() and len(mh.study.read_study(out)) >= 1)
     assert len(processes(process.pid)) > 2
-    (os.killpg if whole_group else os.kill)(process.pid, signal.SIGINT)
+    stop(process.pid, number)
     assert process.wait(timeout=60) == 130
     wait_for(lambda: not processes(process.pid), seconds=20)
     assert 1 <= len(mh.study.read_study(out)) < 6
