@@ -159,9 +159,7 @@ def study(
         list[str] | None, typer.Argument(help="Names from `models`; default: the five published.")
     ] = None,
     seeds: Annotated[int, typer.Option(help="How many, from 0 on.")] = 5,
-    jobs: Annotated[
-        int | None, typer.Option(help="Trainings at once; default: 1 a core, 1 on a GPU.")
-    ] = None,
+    jobs: Annotated[int | None, typer.Option(help="Trainings at once; default: 1 a core.")] = None,
     scheduler: Annotated[str | None, typer.Option(help="Of a Dask cluster: tcp://...")] = None,
     device: Device = "auto",
     data_dir: DataDir = None,

@@ -1,13 +1,13 @@
 """Many trainings side by side, one thread each: on this machine's cores, or on a Dask cluster.
 
-A small network can't keep several threads busy. And on one thread, a training gives the same result
-whatever else runs.
+Small networks can't keep several threads busy; on one, a result does not depend on what else runs.
 """
 
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError
 from contextlib import contextmanager
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -17,6 +17,7 @@ from mnist_helpers.data import DigitSet
 from mnist_helpers.device import RecipeError, resolve_device
 
 Work = Callable[..., Any]  # a task and digits in, a result out
+Digits = Sequence[DigitSet]
 Results = Generator[tuple[Any, Any], None, None]  # a task and its result
 LOSSES = 3  # when workers were lost so often in a row, and nothing was finished, it is given up
 _ALONE = Lock()  # a Dask worker may have several threads, but torch has one random state a process
@@ -25,7 +26,7 @@ _ALONE = Lock()  # a Dask worker may have several threads, but torch has one ran
 def side_by_side(
     work: Work,
     tasks: Iterable[Any],
-    digits: Sequence[DigitSet],
+    digits: Digits,
     *,
     jobs: int | None = None,
     scheduler: str | None = None,
@@ -52,20 +53,18 @@ def side_by_side(
     if jobs is not None and (jobs < 1 or scheduler is not None):
         raise RecipeError(f"jobs is {jobs}: name at least 1, and none beside a scheduler")
     left = list(tasks)
-    if jobs is None and scheduler is None:
-        jobs = joblib.cpu_count() if resolve_device(device).type == "cpu" else 1
-    return _until_none_is_left(work, left, digits, min(jobs or 1, len(left)), scheduler)
+    if scheduler is not None:
+        start = partial(_on_cluster, scheduler=scheduler)
+    else:
+        jobs = jobs or (joblib.cpu_count() if resolve_device(device).type == "cpu" else 1)
+        start = partial(_on_cores, jobs=min(jobs, len(left)))
+    return _until_all_are_done(start, work, left, digits)
 
 
-def _until_none_is_left(
-    work: Work, left: list[Any], digits: Sequence[DigitSet], jobs: int, scheduler: str | None
-) -> Results:
+def _until_all_are_done(start: Work, work: Work, left: list[Any], digits: Digits) -> Results:
     losses = 0
     while left:
-        if scheduler is None:
-            results = _on_cores(work, [*left], digits, jobs)
-        else:
-            results = _on_cluster(work, [*left], digits, scheduler)
+        results = start(work, [*left], digits)
         try:
             for task, result in results:
                 left.remove(task)
@@ -74,13 +73,13 @@ def _until_none_is_left(
         except (BrokenExecutor, CancelledError) as error:
             losses += 1
             if losses == LOSSES:
-                told = f"workers were lost again and again ({' '.join(str(error).split())})"
-                raise ConnectionError(f"{told}: have fewer, if memory is short") from error
+                told = f"workers die again and again ({' '.join(str(error).split())}): have fewer"
+                raise ConnectionError(f"{told}, if memory is short") from error
         finally:
             results.close()
 
 
-def _on_cores(work: Work, tasks: Sequence[Any], digits: Sequence[DigitSet], jobs: int) -> Results:
+def _on_cores(work: Work, tasks: Sequence[Any], digits: Digits, jobs: int) -> Results:
     if jobs == 1:
         yield from ((task, _alone(work, task, digits)) for task in tasks)
         return
@@ -101,7 +100,7 @@ def _with_arrays(work: Work, task: Any, arrays: Sequence[Any]) -> tuple[Any, Any
     return task, _alone(work, task, sets)
 
 
-def _alone(work: Work, task: Any, digits: Sequence[DigitSet]) -> Any:
+def _alone(work: Work, task: Any, digits: Digits) -> Any:
     """The result of the only training of this process, on one thread."""
     with _ALONE:
         before = torch.get_num_threads()
@@ -112,9 +111,7 @@ def _alone(work: Work, task: Any, digits: Sequence[DigitSet]) -> Any:
             torch.set_num_threads(before)
 
 
-def _on_cluster(
-    work: Work, tasks: Sequence[Any], digits: Sequence[DigitSet], scheduler: str
-) -> Results:
+def _on_cluster(work: Work, tasks: Sequence[Any], digits: Digits, scheduler: str) -> Results:
     with _client(scheduler) as client:
         from distributed import KilledWorker, as_completed
 

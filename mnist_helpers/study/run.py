@@ -18,7 +18,6 @@ from mnist_helpers.data import DigitSet, Mnist
 from mnist_helpers.device import machine_name, versions
 from mnist_helpers.evaluation import evaluate, loss_and_accuracy
 from mnist_helpers.files import load_weights
-from mnist_helpers.history import History
 from mnist_helpers.models import count_multiply_adds, count_parameters
 from mnist_helpers.recipes import Recipe
 from mnist_helpers.results import LISTS, PUBLISHED, ResultsError, add_rows, read_rows
@@ -77,10 +76,9 @@ def run_study(
 ) -> pd.DataFrame:
     """Train every entry with every seed; add a row to the CSV file `out` after each run.
 
-    Runs that stand in `out` already are not repeated, so a study that was stopped goes on, also on
-    another machine: each row tells machine, device and precision. Ctrl-C ends it; the runs it came
-    in are lost, the rows before them are not. Rows stand in the order of their ends; their seconds
-    are those beside the other runs.
+    Runs in `out` are not repeated, so a study that was stopped goes on, also on another machine:
+    each row tells machine, device and precision. Ctrl-C ends it; what was running is lost, the rows
+    before are not. Rows come in the order of their ends, with their seconds beside other runs.
 
     Args:
         entries: what to train, by the name it gets in the table.
@@ -165,6 +163,7 @@ def measure(
     if history.interrupted:
         raise KeyboardInterrupt
     report = evaluate(model, test)
+    frame = history.to_frame().round(5).rename(columns={"seconds": "epoch_seconds"})
     return {
         "parameters": count_parameters(model),
         "multiply_adds": count_multiply_adds(model),
@@ -180,7 +179,7 @@ def measure(
         "machine": machine_name(torch.device(history.device)),
         **versions(),
         "recipe": json.dumps({key: v for key, v in asdict(recipe).items() if key != "seed"}),
-        **_by_epoch(history),
+        **{name: frame[name].tolist() for name in LISTS if name in frame},
         "epoch_test_accuracy": [_accuracy_with(one, model, test) for one in weights],
         "mistakes": sorted(report.mistakes().tolist()),
     }
@@ -189,12 +188,6 @@ def measure(
 def _accuracy_with(weights: dict[str, Tensor], model: torch.nn.Module, test: DigitSet) -> float:
     load_weights(model, weights)
     return loss_and_accuracy(model, test)[1]
-
-
-def _by_epoch(history: History) -> dict[str, list[float]]:
-    """The columns of the history as lists."""
-    frame = history.to_frame().round(5).rename(columns={"seconds": "epoch_seconds"})
-    return {name: frame[name].tolist() for name in LISTS if name in frame}
 
 
 def _finished(out: Path, entries: Mapping[str, ZooEntry], digits: Mnist) -> set[tuple[str, int]]:
