@@ -46,7 +46,7 @@ def side_by_side(
         device: what `work` uses.
 
     Raises:
-        RecipeError: `jobs` is under 1, or stands beside a scheduler.
+        RecipeError: `jobs` is under 1, or stands beside a scheduler; there is no such device.
         ConnectionError: no scheduler answers, it has no worker, or workers die again and again.
         Exception: what `work` raises; what runs beside it is lost.
     """
@@ -56,8 +56,8 @@ def side_by_side(
     if scheduler is not None:
         start = partial(_on_cluster, scheduler=scheduler)
     else:
-        jobs = jobs or (joblib.cpu_count() if resolve_device(device).type == "cpu" else 1)
-        start = partial(_on_cores, jobs=min(jobs, len(left)))
+        usual = joblib.cpu_count() if resolve_device(device).type == "cpu" else 1
+        start = partial(_on_cores, jobs=min(jobs or usual, len(left)))
     return _until_all_are_done(start, work, left, digits)
 
 

@@ -56,9 +56,11 @@ def test_workers_that_die_again_and_again_end_it_with_a_reason(make_digits):
 
 
 def test_a_study_that_is_refused_leaves_no_file(tmp_path):
-    with pytest.raises(mh.RecipeError, match="jobs is 0"):
-        run_here(tmp_path / "study.csv", jobs=0)
-    assert not (tmp_path / "study.csv").exists()
+    digits, out = mh.load_mnist(source="sample"), tmp_path / "study.csv"
+    for options, told in (({"jobs": 0}, "jobs is 0"), ({"jobs": 2, "device": "tpu"}, "tpu")):
+        with pytest.raises(mh.RecipeError, match=told):
+            mh.study.run_study(entries(), range(4), digits, out, **options)
+        assert not out.exists()
 
 
 @pytest.mark.slow
