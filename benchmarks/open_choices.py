@@ -4,7 +4,7 @@ Each candidate is trained on 55,000 digits with several seeds; printed is the ac
 epoch on the 5,000 validation digits. README.md has the result, and what was taken. Rows go to
 mnist_helpers/results/open_choices.csv; what stands there is not measured again.
 
-    python benchmarks/open_choices.py [MODEL ...] [--seeds 3]
+    python benchmarks/open_choices.py [MODEL ...] [--seeds 5]
 """
 
 import argparse
@@ -14,7 +14,16 @@ from typing import Any
 
 import mnist_helpers as mh
 from mnist_helpers.results import OPEN_CHOICES
-from tables import fitted, one_of, open_choices, positive, where
+from tables import (
+    add_places,
+    fitted,
+    measure_missing,
+    one_line_errors,
+    one_of,
+    open_choices,
+    positive,
+    where,
+)
 
 SCALINGS = {"scaled to [0, 1]": (0.0, 1.0), "normalised": (0.1307, 0.3081)}
 # Model -> (the scalings, what differs from the zoo's recipe).
@@ -45,40 +54,49 @@ CANDIDATES: dict[str, tuple[list[str], list[dict[str, Any]]]] = {
 }
 
 
+def candidates(name: str) -> dict[str, tuple[str, dict[str, Any]]]:
+    """In words: the scaling, and what differs from the zoo's recipe."""
+    return {
+        ", ".join([scaling, *(f"{field} {value}" for field, value in changes.items())]): (
+            scaling,
+            changes,
+        )
+        for scaling, changes in itertools.product(*CANDIDATES[name])
+    }
+
+
 def validation_accuracy(
-    name: str, scaling: str, changes: dict[str, Any], seed: int, digits: mh.DigitSet
-) -> float:
+    piece: dict[str, Any], train: mh.DigitSet, validation: mh.DigitSet
+) -> list[dict[str, Any]]:
     """Of the best epoch of one run."""
-    train, validation = digits.split(1 / 12, seed=0)
+    name, seed = piece["model"], piece["seed"]
+    scaling, changes = candidates(name)[piece["candidate"]]
     model = mh.ZOO[name].build(seed=seed)
     model[0] = mh.Normalize(*SCALINGS[scaling])
     recipe = dataclasses.replace(mh.ZOO[name].recipe, seed=seed, **changes)
     history = fitted(model, train, validation, recipe)
-    return max(record.validation_accuracy for record in history.epochs)
+    best = max(record.validation_accuracy for record in history.epochs)
+    return [{"accuracy": round(best, 5), **where()}]
 
 
+@one_line_errors()
 def main() -> None:
     """Train every candidate with every seed that is missing; print mean and spread."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument(
         "models", nargs="*", type=one_of(CANDIDATES), default=list(CANDIDATES), metavar="MODEL"
     )
-    parser.add_argument("--seeds", type=positive, default=3)
+    parser.add_argument("--seeds", type=positive, default=5)
+    add_places(parser)
     options = parser.parse_args()
-    digits = mh.load_mnist(source="mnist").train
-    done: set[tuple[str, str, int]] = set()
-    if OPEN_CHOICES.exists():
-        rows = mh.results.read_rows(OPEN_CHOICES)
-        done = set(zip(rows["model"], rows["candidate"], rows["seed"], strict=True))
-    for name in options.models:
-        for scaling, changes in itertools.product(*CANDIDATES[name]):
-            what = ", ".join([scaling, *(f"{field} {value}" for field, value in changes.items())])
-            for seed in range(options.seeds):
-                if (name, what, seed) not in done:
-                    accuracy = round(validation_accuracy(name, scaling, changes, seed, digits), 5)
-                    row = {"model": name, "candidate": what, "seed": seed, "accuracy": accuracy}
-                    mh.results.add_rows(OPEN_CHOICES, [{**row, **where()}])
-                    print(f"{name}: {what}, seed {seed}: {accuracy:.2%}", flush=True)
+    sets = mh.load_mnist(source="mnist").train.split(1 / 12, seed=0)
+    plan = [
+        {"model": name, "candidate": what, "seed": seed}
+        for seed, name in itertools.product(range(options.seeds), options.models)
+        for what in candidates(name)
+    ]
+    places = {"jobs": options.jobs, "scheduler": options.scheduler}
+    measure_missing(OPEN_CHOICES, plan, validation_accuracy, sets, **places)
     print(open_choices())
 
 

@@ -16,10 +16,9 @@ from typing import Any
 import mnist_helpers as mh
 import torch
 from mnist_helpers.models import DigitClassifier
+from mnist_helpers.results import OWN_PROTOCOL as OUT
 from mnist_helpers.study.run import COLUMNS
-from tables import add_places, one_line_errors, one_of, positive
-
-OUT = mh.results.FOLDER / "own_protocol.csv"
+from tables import add_places, measure_missing, one_line_errors, one_of, own_protocol, positive
 
 
 def scaled_lenet(seed: int = 0) -> DigitClassifier:
@@ -30,25 +29,25 @@ def scaled_lenet(seed: int = 0) -> DigitClassifier:
 
 
 def own(name: str) -> mh.ZooEntry:
-    """The model with its source's scaling; the last weights count."""
+    """The model with its source's scaling, as long as its claim says; the last weights count."""
     entry = mh.ZOO[name]
     build = scaled_lenet if name == "lenet" else entry.build
-    return replace(
-        entry, build=build, recipe=replace(entry.recipe, keep="last", precision="float32")
-    )
+    changes: dict[str, Any] = {
+        "epochs": max(entry.claimed_epochs),
+        "keep": "last",
+        "precision": "float32",
+    }
+    return replace(entry, build=build, recipe=replace(entry.recipe, **changes))
 
 
-def measure(
-    run: tuple[str, int], train: mh.DigitSet, part: mh.DigitSet, test: mh.DigitSet
-) -> dict[str, Any]:
+def measure(piece: dict[str, Any], *sets: mh.DigitSet) -> list[dict[str, Any]]:
     """A row of a study."""
-    name, seed = run
-    return mh.study.measure(own(name), seed, train, part, test, "cpu")
+    return [mh.study.measure(own(piece["model"]), piece["seed"], *sets, "cpu")]
 
 
 @one_line_errors()
 def main() -> None:
-    """Measure what is missing, and print means and prediction intervals."""
+    """Measure what is missing, and print what became of the claims."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument(
         "models", nargs="*", type=one_of(mh.PUBLISHED), default=list(mh.PUBLISHED), metavar="MODEL"
@@ -57,19 +56,15 @@ def main() -> None:
     add_places(parser)
     options = parser.parse_args()
     digits = mh.load_mnist(source="mnist")
-    done: set[tuple[str, int]] = set()
-    if OUT.exists():
-        frame = mh.study.read_study(OUT)
-        done = set(zip(frame["model"], frame["seed"], strict=True))
-    plan = [(name, seed) for seed in range(options.seeds) for name in options.models]
-    missing = [run for run in plan if run not in done]
-    part = digits.train.select(torch.arange(5_000))
-    sets = (digits.train, part, digits.test)
+    plan = [
+        {"model": name, "seed": seed, "source": digits.source}
+        for seed in range(options.seeds)
+        for name in options.models
+    ]
+    sets = (digits.train, digits.train.select(torch.arange(5_000)), digits.test)
     places = {"jobs": options.jobs, "scheduler": options.scheduler}
-    for (name, seed), row in mh.study.side_by_side(measure, missing, sets, device="cpu", **places):
-        row = {"model": name, "seed": seed, "source": digits.source, **row}
-        mh.results.add_rows(OUT, [row], COLUMNS)
-        print(f"{name}, seed {seed}: test accuracy {row['test_accuracy']:.2%}", flush=True)
+    measure_missing(OUT, plan, measure, sets, COLUMNS, **places)
+    print(own_protocol())
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ others, and keeps its last weights; the test set is opened afterwards.
 """
 
 import argparse
+import re
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -20,7 +21,7 @@ import mnist_helpers as mh
 import torch
 from mnist_helpers import models
 from mnist_helpers.study.run import COLUMNS
-from tables import add_places, one_line_errors, one_of, positive
+from tables import add_places, measure_missing, one_line_errors, one_of, positive
 
 PLAIN = mh.Recipe(epochs=6, batch_size=128, optimizer="adam", learning_rate=1e-3, keep="last")
 TWO_CONV = partial(mh.ZooEntry, source="two_conv, with one change")
@@ -46,38 +47,33 @@ CHANGES = {
         models.two_conv, replace(PLAIN, augmentation="distort", label_smoothing=0.1)
     ),
 }
-PARTS = ("changes", "small", "records")
-SMALL = ("plain", "dropout", "batch norm", "distort", "combined")
 SIZES = (100, 1_000, 10_000)
+PARTS = {
+    "changes": list(CHANGES),
+    "small": [
+        f"{change}, {size} digits"
+        for size, change in product(
+            SIZES, ("plain", "dropout", "batch norm", "distort", "combined")
+        )
+    ],
+    "records": ["record", "tiny"],
+}
 
 
-def few_digits(
-    run: tuple[str, int, int], train: mh.DigitSet, validation: mh.DigitSet, test: mh.DigitSet
-) -> dict[str, Any]:
-    """Train with a change on few digits, drawn anew for each seed.
+def measure(
+    piece: dict[str, Any], train: mh.DigitSet, validation: mh.DigitSet, test: mh.DigitSet
+) -> list[dict[str, Any]]:
+    """A row of a study: `record`, `tiny`, a change, or a change with few digits.
 
-    The few are repeated until there are 10,000, so that every run takes as many steps.
+    The few are drawn anew for each seed, and repeated until there are 10,000, so that every run
+    takes as many steps.
     """
-    change, size, seed = run
-    _, few = train.split(size, seed=seed)
-    repeated = few.select(torch.arange(max(SIZES)) % size)
-    return mh.study.measure(CHANGES[change], seed, repeated, validation, test)
-
-
-def small_sets(digits: mh.Mnist, out: Path, seeds: int, **places: Any) -> None:
-    """The runs on few digits that `out` lacks."""
-    done: set[tuple[str, int]] = set()
-    if out.exists():
-        frame = mh.study.read_study(out)
-        done = set(zip(frame["model"], frame["seed"], strict=True))
-    plan = product(SMALL, SIZES, range(seeds))
-    missing = [run for run in plan if (f"{run[0]}, {run[1]} digits", run[2]) not in done]
-    parts = (*digits.train.split(1 / 12, seed=0), digits.test)
-    for (change, size, seed), row in mh.study.side_by_side(few_digits, missing, parts, **places):
-        name = f"{change}, {size} digits"
-        row = {"model": name, "seed": seed, "source": digits.source, **row}
-        mh.results.add_rows(out, [row], COLUMNS)
-        print(f"{name}, seed {seed}: test accuracy {row['test_accuracy']:.2%}", flush=True)
+    name, size = re.fullmatch(r"(.+?)(?:, (\d+) digits)?", piece["model"]).groups()  # type: ignore[union-attr]
+    if size:
+        _, few = train.split(int(size), seed=piece["seed"])
+        train = few.select(torch.arange(max(SIZES)) % len(few))
+    entry = CHANGES.get(name) or mh.ZOO[name]
+    return [mh.study.measure(entry, piece["seed"], train, validation, test, "cpu")]
 
 
 @one_line_errors()
@@ -86,23 +82,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("parts", nargs="*", type=one_of(PARTS), metavar="PART", default=list(PARTS))
     parser.add_argument("--out", type=Path, default=mh.results.REGULARISATION)
-    parser.add_argument(
-        "--seeds", type=positive, default=5, help="`tiny`: twice as many, `small` at most three"
-    )
+    parser.add_argument("--seeds", type=positive, default=10, help="`small`: half as many draws")
     add_places(parser)
     options = parser.parse_args()
-    places = {"jobs": options.jobs, "scheduler": options.scheduler}
     digits = mh.load_mnist(source="mnist")
-    for part in options.parts:
-        if part == "changes":
-            mh.study.run_study(CHANGES, range(options.seeds), digits, options.out, **places)
-        elif part == "small":
-            small_sets(digits, options.out, min(options.seeds, 3), **places)
-        else:
-            for name, seeds in (("record", options.seeds), ("tiny", 2 * options.seeds)):
-                mh.study.run_study(
-                    {name: mh.ZOO[name]}, range(seeds), digits, options.out, **places
-                )
+    plan = [
+        {"model": name, "seed": seed, "source": digits.source}
+        for part in options.parts
+        for seed, name in product(range(options.seeds), PARTS[part])
+        if part != "small" or seed < (options.seeds + 1) // 2
+    ]
+    sets = (*digits.train.split(1 / 12, seed=0), digits.test)
+    places = {"jobs": options.jobs, "scheduler": options.scheduler}
+    measure_missing(options.out, plan, measure, sets, COLUMNS, **places)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from typing import Any
 import mnist_helpers as mh
 import torch
 from mnist_helpers import results
-from tables import add_places, fitted, one_line_errors, one_of
+from tables import add_places, fitted, measure_missing, one_line_errors, one_of, positive
 
 EPSILONS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
 # Small, so that it takes minutes: 20,000 digits, attacked by PGD with few steps.
@@ -83,17 +83,16 @@ def attack_rows(
 
 
 PARTS = {
-    "corruptions": (corruption_rows, tuple(MODELS), 3),
-    "attacks": (attack_rows, ("plain", "trained on attacks"), 3),
+    "corruptions": (corruption_rows, tuple(MODELS)),
+    "attacks": (attack_rows, ("plain", "trained on attacks")),
 }
 
 
-def rows_of(run: tuple[str, str, int], *digits: mh.DigitSet) -> list[dict[str, Any]]:
+def rows_of(piece: dict[str, Any], *digits: mh.DigitSet) -> list[dict[str, Any]]:
     """The rows of one part, model and seed."""
-    part, name, seed = run
-    machine = mh.device.machine_name(torch.device("cpu"))
-    first = {"part": part, "model": name, "seed": seed, "machine": machine}
-    return [{**first, **row, **mh.versions()} for row in PARTS[part][0](name, seed, *digits)]
+    measure = PARTS[piece["part"]][0]
+    machine = {"machine": mh.device.machine_name(torch.device("cpu")), **mh.versions()}
+    return [{**row, **machine} for row in measure(piece["model"], piece["seed"], *digits)]
 
 
 @one_line_errors()
@@ -101,28 +100,19 @@ def main() -> None:
     """Measure what is asked for and missing."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("parts", nargs="*", type=one_of(PARTS), metavar="PART", default=list(PARTS))
+    parser.add_argument("--seeds", type=positive, default=5)
     parser.add_argument("--out", type=Path, default=results.ROBUSTNESS)
     add_places(parser)
     options = parser.parse_args()
     digits = mh.load_mnist(source="mnist")
-    done: set[tuple[str, str, int]] = set()
-    if options.out.exists():
-        rows = results.read_rows(options.out)
-        done = set(zip(rows["part"], rows["model"], rows["seed"], strict=True))
     plan = [
-        (part, name, seed)
+        {"part": part, "model": name, "seed": seed}
         for part in options.parts
-        for seed, name in product(range(PARTS[part][2]), PARTS[part][1])
+        for seed, name in product(range(options.seeds), PARTS[part][1])
     ]
-    for (part, name, seed), new in mh.study.side_by_side(
-        *(rows_of, [run for run in plan if run not in done]),
-        (*digits.train.split(1 / 12, seed=0), digits.test),
-        jobs=options.jobs,
-        scheduler=options.scheduler,
-        device="cpu",
-    ):
-        results.add_rows(options.out, new)
-        print(f"{part}: {name}, seed {seed}: {len(new)} rows", flush=True)
+    sets = (*digits.train.split(1 / 12, seed=0), digits.test)
+    places = {"jobs": options.jobs, "scheduler": options.scheduler}
+    measure_missing(options.out, plan, rows_of, sets, **places)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,10 @@ their rows to `measured`. tests/test_results.py holds README and tables together
 
 import math
 import re
+import signal
 import sys
 from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ import pandas as pd
 from mnist_helpers import results
 from torch import nn
 
+RECORDS = ("record", "tiny")
 README = Path(__file__).with_name("README.md")
 
 
@@ -57,13 +59,39 @@ def add_places(parser: ArgumentParser) -> None:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """A user's mistake, or a cluster that is gone: one line, and exit code 2."""
+    """A user's mistake, or a cluster that is gone: one line, and exit code 2. Stopped: 130."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # to end its processes too
     mistakes = (mh.DataError, mh.RecipeError, mh.CheckpointError, mh.TrainingDiverged)
     try:
         yield
     except (*mistakes, results.ResultsError, OSError) as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on", file=sys.stderr)
+        sys.exit(130)
+
+
+def measure_missing(
+    out: Path,
+    plan: Iterable[Mapping[str, Any]],
+    work: Callable[..., list[dict[str, Any]]],
+    sets: Any,
+    columns: Sequence[str] = (),
+    **places: Any,
+) -> None:
+    """Do what `plan` names and `out` lacks, and add the rows of each piece as soon as it is done.
+
+    Each piece of the plan names cells that its rows have, such as a model and a seed. `work` gets a
+    piece and the sets, and returns its rows, without these cells. See `side_by_side` for `places`.
+    """
+    plan = list(plan)
+    rows = results.read_rows(out) if out.exists() else pd.DataFrame(columns=list(plan[0]))
+    done = set(rows[list(plan[0])].itertuples(index=False, name=None))
+    missing = [piece for piece in plan if tuple(piece.values()) not in done]
+    for piece, new in mh.study.side_by_side(work, missing, sets, device="cpu", **places):
+        results.add_rows(out, [{**piece, **row} for row in new], columns)
+        print(", ".join(map(str, piece.values())), f"{len(new)} rows", sep=": ", flush=True)
 
 
 def where(device: str = "cpu") -> dict[str, str]:
@@ -128,6 +156,11 @@ def published() -> str:
     return mh.study.claims_table(mh.study.read_study())
 
 
+def own_protocol() -> str:
+    """The same under their own protocol, as far as it is known."""
+    return mh.study.claims_table(mh.study.read_study(results.OWN_PROTOCOL))
+
+
 def annealed() -> str:
     """Two of them with another schedule."""
     return mh.study.claims_table(mh.study.read_study(results.ANNEALED))
@@ -154,32 +187,60 @@ def rungs() -> str:
     return markdown(header, lines)
 
 
-def regularisation(names: Callable[[str], bool]) -> str:
-    """Some models of the study behind notebook 07."""
+def against_plain(few: bool) -> str:
+    """The changes of notebook 07, with all digits or with few: differences, paired by seed."""
     study = mh.study.read_study(results.REGULARISATION)
-    rows = []
+    study = study[~study["model"].isin(RECORDS)]
+    study = study[study["model"].str.contains("digits") == few]
+    names = list(study["model"].unique())
+    size = {name: name.partition(", ")[2] if few else "" for name in names}
+    base = {name: ", ".join(filter(None, ("plain", size[name]))) for name in names}
+    scores = study.pivot(index="seed", columns="model", values="test_accuracy")
+    pairs = [(name, base[name]) for name in names if name != base[name]]
+    compared = mh.study.compare(scores, pairs).set_index("name")
+    lines = []
     for name, runs in study.groupby("model", sort=False):
-        if names(name):
-            accuracy, minutes = runs["test_accuracy"], runs["train_seconds"].mean() / 60
-            first = runs.iloc[0]
-            cells = f"{first['parameters']:,}", first["epochs"], spread(accuracy)
-            rows.append((name, *cells, interval(accuracy), f"{minutes:.1f}"))
-    header = "|parameters|epochs|test accuracy, mean ± sd (points)|95 % interval|minutes"
-    return markdown(header, rows)
+        cells = ["", "", ""]
+        if name in compared.index:
+            row = 100 * compared.loc[name, ["difference", "low", "high"]].astype(float)
+            cells = [f"{row.iloc[0]:+z.2f}", f"{row.iloc[1]:+z.2f} to {row.iloc[2]:+z.2f}"]
+            cells.append(f"{compared.loc[name, 'holm']:.2g}")
+        lines.append((name, spread(runs["test_accuracy"]), *cells))
+    header = "|test accuracy, mean ± sd (points)|less plain, paired|95 % interval|p (Holm)"
+    return markdown(header, lines)
+
+
+def records() -> str:
+    """The most accurate network and the smallest, with both kinds of luck."""
+    study = mh.study.read_study(results.REGULARISATION)
+    lines = []
+    for name in RECORDS:
+        runs = study[study["model"] == name]
+        accuracy, first = runs["test_accuracy"], runs.iloc[0]
+        low, high = mh.wilson_interval(round(accuracy.mean() * 10_000), 10_000)
+        digits = f"{100 * low:.2f} to {100 * high:.2f}"
+        cells = f"{first['parameters']:,}", first["epochs"], spread(accuracy), interval(accuracy)
+        lines.append((name, *cells, digits, f"{runs['train_seconds'].mean() / 60:.1f}"))
+    header = "|parameters|epochs|test accuracy, mean ± sd (points)|over seeds, 95 %"
+    return markdown(f"{header}|over digits, 95 %|minutes", lines)
 
 
 def corruptions() -> str:
-    """Mean error under the fifteen corruptions, on clean digits, and under the worst one."""
+    """Mean error under groups of the fifteen corruptions, on clean digits, and under the worst."""
     rows = results.read_rows(results.ROBUSTNESS)
     rows = rows[rows["part"] == "corruptions"].assign(error=lambda part: part.errors / part.total)
+    relatives = list(mh.robustness.RELATIVES)
     lines = []
     for name, runs in rows.groupby("model", sort=False):
         table = runs.pivot(index="seed", columns="corruption", values="error")
         clean = table.pop("clean")
+        others = table.drop(columns=relatives)
+        groups = (table, table[relatives], others, others.drop(columns="stripe"))
+        means = [spread(group.mean(axis=1), digits=1) for group in groups]
         worst = table.mean().idxmax()
-        mean = spread(table.mean(axis=1), digits=1)
-        lines.append((name, mean, spread(clean), f"{worst}, {100 * table[worst].mean():.1f}"))
-    return markdown("|mean of the fifteen, error in %|clean digits|the worst", lines)
+        lines.append((name, *means, spread(clean), f"{worst}, {100 * table[worst].mean():.1f}"))
+    header = "|mean error of the fifteen, %|the six|the nine|the nine less stripe"
+    return markdown(f"{header}|clean digits|the worst", lines)
 
 
 def attacks() -> str:
@@ -331,19 +392,15 @@ def validation(table: str) -> str:
     return markdown("|validation accuracy, mean ± sd (points)|lower end|seconds, median", lines)
 
 
-def of_records(name: str) -> bool:
-    """Whether a model of the study is one of the two extremes."""
-    return name in ("record", "tiny")
-
-
 TABLES: dict[str, Callable[[], str]] = {
     "published": published,
+    "own protocol": own_protocol,
     "annealed": annealed,
     "open choices": open_choices,
     "rungs": rungs,
-    "records": lambda: regularisation(of_records),
-    "changes": lambda: regularisation(lambda n: not of_records(n) and "digits" not in n),
-    "small": lambda: regularisation(lambda n: "digits" in n),
+    "records": records,
+    "changes": lambda: against_plain(few=False),
+    "small": lambda: against_plain(few=True),
     "corruptions": corruptions,
     "attacks": attacks,
     "handwriting": handwriting,

@@ -59,14 +59,16 @@ def seed_all(seed: int, device: torch.device) -> torch.Generator:
 
 
 def machine_name(device: torch.device) -> str:
-    """The name of the GPU, or of the processor and how many threads torch uses."""
+    """The name of the GPU; or of the processor, its generation, and how many threads torch uses."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     name, path = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
     if path.is_file():
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                name = line.split(":", 1)[1].strip()
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        told = {key.strip(): value.strip() for key, _, value in (x.partition(":") for x in lines)}
+        name = told.get("model name", name)
+        if told.keys() >= {"cpu family", "model"}:  # of x86: tells generations of one name apart
+            name += f" (family {told['cpu family']}, model {told['model']})"
     return f"{name}, {torch.get_num_threads()} threads"
 
 

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Of the polynomial a x + b x^3 + c x^5. It lifts small numbers quickly; after a few rounds all but
-# the smallest lie between about 0.7 and 1.2: K. Jordan et al., "Muon: An optimizer for hidden
-# layers in neural networks", 2024.
+# Of the polynomial a x + b x^3 + c x^5. It lifts small numbers quickly, and keeps large ones
+# between about 0.7 and 1.2: K. Jordan et al., "Muon: An optimizer for hidden layers in neural
+# networks", 2024.
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 
 

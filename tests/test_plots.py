@@ -218,17 +218,18 @@ def test_study_curves_show_every_run_and_the_mean(make_study):
     assert len(drawn(study_plots.study_curves(make_study(["lenet"], 1)), labelled=False)) == 2
 
 
-@pytest.mark.parametrize("size", ["parameters", "multiply_adds"])
-def test_accuracy_by_size_shows_the_longest_training_and_its_interval(make_study, size):
+def test_accuracy_by_size_shows_the_longest_training_and_its_interval(make_study):
     table = mh.study.check_claims(make_study(["three_conv", "vgg"]))
-    [ax] = drawn(study_plots.accuracy_by_size(table, size))
-    assert size.replace("_", "-") in ax.get_xlabel()
-    assert words(ax.texts) == ["vgg", "three_conv"]
-    rows = table[(table["model"] == "vgg") | (table["epochs"] == 10)]
-    assert_allclose(ax.lines[0].get_xydata().astype(float), rows[[size, "mean"]])
-    bars = [bar[:, 1] for bar in ax.collections[0].get_segments()]
-    assert_allclose(bars, rows[["low", "high"]])
-    drawn(study_plots.accuracy_by_size(mh.study.check_claims(make_study(["vgg"], seeds=1)), size))
+    axes = drawn(study_plots.accuracy_by_size(table), labelled=False)
+    rows = table[table["epochs"] == [0, 5, 0, 10]]
+    for ax, size in zip(axes, ("parameters", "multiply_adds"), strict=True):
+        assert size.replace("_", "-") in ax.get_xlabel()
+        assert words(ax.texts) == ["vgg", "three_conv"]
+        assert_allclose(ax.lines[0].get_xydata().astype(float), rows[[size, "mean"]])
+        bars = [bar[:, 1] for bar in ax.collections[0].get_segments()]
+        assert_allclose(bars, rows[["low", "high"]])
+    one = mh.study.check_claims(make_study(["vgg"], seeds=1))
+    drawn(study_plots.accuracy_by_size(one), labelled=False)
 
 
 def test_seed_spread_shows_runs_and_claims_where_they_are(make_study):
@@ -240,18 +241,21 @@ def test_seed_spread_shows_runs_and_claims_where_they_are(make_study):
     assert_allclose([*five, *ten], [0.987, 0.9872, 0.9874, 0.992, 0.9922, 0.9924])
     [claims] = [line for line in ax.lines if line.get_label() == "claim"]
     assert_allclose(claims.get_xdata(), [0.99, np.nan])
-    assert words(ax.get_legend().texts) == ["one run", "claim", "mean, 95 % interval"]
+    assert words(ax.get_legend().texts)[:2] == ["one run", "claim"]
+    (_, bar) = ax.collections[0].get_segments()  # of ten epochs: no claim, so 95 % on both sides
+    assert_allclose(bar[:, 0], mh.study.prediction_interval([0.992, 0.9922, 0.9924]))
     study = make_study(["vgg"], 1, "sample")
     drawn(study_plots.seed_spread(study, mh.study.check_claims(study)), labelled=False)
 
 
-def test_the_ladder_has_a_bar_and_words_for_each_entry():
+def test_the_ladder_has_a_circle_for_each_run_and_words_for_each_entry():
     rows = [("b", 2.0, 0.98), ("b", 4.0, 0.99), ("a", 0.5, 0.9), ("a", 0.5, 0.9)]
     runs = pd.DataFrame(rows, columns=["name", "seconds", "accuracy"])
     [ax] = drawn(speed_plots.ladder(runs), labelled=False)
     assert words(ax.get_yticklabels()) == ["b", "a"]
-    assert [bar.get_width() for bar in ax.patches] == [3.0, 0.5]
-    assert words(ax.texts) == [" 3.00 s, 98.50% ± 0.71", " 0.50 s, 90.00% ± 0.00"]
+    found = [line.get_xydata().tolist() for line in ax.lines]
+    assert found == [[[2, 0], [4, 0]], [[0.5, 1], [0.5, 1]]]
+    assert words(ax.texts) == ["3.00 s, 98.50 ± 0.71 (n 2)", "0.50 s, 90.00 ± 0.00 (n 2)"]
 
 
 def test_time_shares_stand_side_by_side():
@@ -263,44 +267,48 @@ def test_time_shares_stand_side_by_side():
     assert words(ax.get_legend().texts) == ["read", "learn"]
 
 
-def test_changes_show_every_run_and_the_means_of_accuracy_and_gap(make_study):
-    study = make_study(["two_conv", "vgg"], 3)
-    left, right = drawn(study_plots.changes(study), labelled=False)
-    assert words(left.get_yticklabels()) == ["two_conv", "vgg"]
-    for place, (_, runs) in enumerate(study.groupby("model", sort=False)):
-        gap = 100 * (runs["train_accuracy"].str[-1] - runs["validation_accuracy"].str[-1])
-        for ax, values in ((left, runs["test_accuracy"]), (right, gap)):
-            circles = [line for line in ax.lines if list(line.get_ydata()) == [place] * 3]
-            assert_allclose(circles[0].get_xdata(), values)
-            [bar] = ax.collections[place].get_segments()
-            assert_allclose(bar[:, 0], mh.mean_interval(list(values)), atol=1e-9)
+def test_differences_stand_in_their_rows_and_are_filled_where_they_are_clear():
+    rows = [("b", "a", 0.01, 0.008, 0.012, 0.001), ("c", "a", -0.01, -0.03, 0.01, 0.2)]
+    table = pd.DataFrame(rows, columns=["name", "baseline", "difference", "low", "high", "holm"])
+    [ax] = drawn(study_plots.differences(table), labelled=False)
+    assert words(ax.get_yticklabels()) == ["b", "c"]
+    clear, unclear = ax.containers
+    assert [bars.lines[0].get_xydata().tolist() for bars in (clear, unclear)] == [
+        [[1, 0]],
+        [[-1, 1]],
+    ]
+    assert_allclose(unclear.lines[2][0].get_segments()[0][:, 0], [-3, 1])
+    assert clear.lines[0].get_markerfacecolor() != unclear.lines[0].get_markerfacecolor()
+    table.loc[1, "baseline"] = "d"
+    [ax] = drawn(study_plots.differences(table), labelled=False)
+    assert words(ax.get_yticklabels()) == ["b - a", "c - d"]
 
 
-def test_error_by_size_draws_a_line_for_each_change():
+def test_error_by_size_draws_a_line_and_every_run_for_each_change():
     rows = [
         (change, size, error / size**0.5 + seed / 1_000)
-        for change, error in (("plain", 2.0), ("distort", 1.0))
+        for change, error in (("plain", 2.0), ("distort", 1.0), ("x", 3), ("y", 4), ("z", 5))
         for size in (100, 1_000)
         for seed in range(3)
     ]
     runs = pd.DataFrame(rows, columns=["change", "size", "error"])
     [ax] = drawn(study_plots.error_by_size(runs))
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
-    assert words(ax.get_legend().texts) == ["plain", "distort"]
-    line = ax.containers[0].lines[0]
-    assert_allclose(np.array(line.get_ydata(), float), [2 / 10 + 0.001, 2 / 1_000**0.5 + 0.001])
+    assert words(ax.get_legend().texts) == ["plain", "distort", "x", "y", "z"]
+    means, single = ax.lines[0], ax.lines[1]
+    assert_allclose(means.get_ydata(), [2 / 10 + 0.001, 2 / 1_000**0.5 + 0.001])
+    assert_allclose(single.get_ydata(), runs["error"][:6])
+    looks = {(line.get_marker(), line.get_linestyle()) for line in ax.lines[::2]}
+    assert len(looks) == 5  # no two lines alike
 
 
 def test_errors_by_corruption_stand_in_their_rows_with_their_intervals():
     rows = [("fog", 0.5, 0.4, 0.6), ("stripe", 0.1, 0.08, 0.13)]
     table = pd.DataFrame(rows, columns=["corruption", "error", "low", "high"])
-    [ax] = drawn(
-        robustness_plots.errors_by_corruption({"one": table, "two": table}), labelled=False
-    )
-    assert words(ax.get_yticklabels()) == ["fog", "stripe"]
-    assert words(ax.get_legend().texts) == ["one", "two"]
+    [ax] = drawn(robustness_plots.errors_by_corruption(table), labelled=False)
+    assert words(ax.get_yticklabels()) == ["stripe", "fog"]  # the worst below
     bars = [bar[:, 0] for bar in ax.collections[0].get_segments()]
-    assert_allclose(bars, table[["low", "high"]])
+    assert_allclose(bars, table[["low", "high"]][::-1])
 
 
 def test_accuracy_against_draws_each_curve_and_takes_axes():

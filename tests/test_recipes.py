@@ -143,6 +143,16 @@ def test_a_device_that_is_not_here_is_refused(device):
         mh.resolve_device(device)
 
 
+def test_a_machine_is_named_with_its_generation_where_the_system_tells(tmp_path, monkeypatch):
+    told = "processor : 0\ncpu family\t: 25\nmodel\t\t: 1\nmodel name\t: AMD EPYC\nflags\t: a b\n"
+    for text, expected in ((told, "AMD EPYC (family 25, model 1)"), ("Hardware : x\n", "unnamed")):
+        (tmp_path / "cpuinfo").write_text(text)
+        monkeypatch.setattr(mh.device, "Path", lambda _: tmp_path / "cpuinfo")
+        monkeypatch.setattr(mh.device.platform, "processor", lambda: "unnamed")
+        name = mh.device.machine_name(torch.device("cpu"))
+        assert name == f"{expected}, {torch.get_num_threads()} threads"
+
+
 @pytest.mark.parametrize(
     ("capable", "auto"),
     [

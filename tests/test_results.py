@@ -1,6 +1,8 @@
 """README and benchmarks/README.md say what the rows in mnist_helpers/results say."""
 
+import os
 import re
+import signal
 from argparse import ArgumentTypeError
 from pathlib import Path
 
@@ -37,6 +39,14 @@ def test_every_number_in_the_prose_is_in_a_table():
         assert not unknown, f"no row says {sorted(unknown)}"
 
 
+def test_every_table_of_results_has_rows_behind_it():
+    """But what names scripts or notebooks, and one table of a measurement that kept none."""
+    for text in (README, BENCHMARKS):
+        for before, header in re.findall(r"([^\n]*)\n(\|[^\n]*)\n\| --- ", text):
+            told = header.startswith(("| script |", "| notebook |", "| model | candidate | mean |"))
+            assert told or before.startswith("<!-- table: "), f"no marker above {header}"
+
+
 def test_a_stale_number_would_be_found():
     stale = BENCHMARKS.replace("99.69 ± 0.01", "99.70 ± 0.01")
     assert stale != BENCHMARKS
@@ -44,9 +54,9 @@ def test_a_stale_number_would_be_found():
 
 
 def cells(table, model):
-    """The cells of a model's line, without bars and backticks."""
+    """The cells of a model's last line, without bars and backticks."""
     lines = [line.replace("`", "").strip("| ").split(" | ") for line in table.splitlines()]
-    return next(line for line in lines if line[0] == model)
+    return [line for line in lines if line[0] == model][-1]
 
 
 def test_the_readmes_headlines_are_those_of_their_models():
@@ -107,3 +117,24 @@ def test_counts_and_devices_that_make_no_rows_are_refused_so_that_old_rows_stay(
             tables.positive(wrong)
     with pytest.raises(ArgumentTypeError, match="no device 'tpu' here"):
         tables.device("tpu")
+
+
+def test_what_a_file_lacks_is_measured_and_added_at_once(tmp_path, make_digits, capsys):
+    path, seen = tmp_path / "rows.csv", []
+
+    def work(piece, digits):
+        seen.append((piece["model"], piece["seed"]))
+        if piece == {"model": "b", "seed": 1}:
+            os.kill(os.getpid(), signal.SIGTERM)  # asked to end, as a batch system does
+        return [{"errors": len(digits) + piece["seed"]}]
+
+    plan = [{"model": model, "seed": seed} for seed in range(2) for model in "ab"]
+    mh.results.add_rows(path, [{"model": "a", "seed": 0, "errors": 5}])
+    attempt = tables.one_line_errors()(tables.measure_missing)
+    with pytest.raises(SystemExit) as stopped:
+        attempt(path, plan, work, [make_digits(3)], jobs=1)
+    assert stopped.value.code == 130
+    attempt(path, plan[:3], work, [make_digits(3)], jobs=1)
+    assert seen == [("b", 0), ("a", 1), ("b", 1)]  # what was there, and what is done, once
+    assert path.read_text() == "model,seed,errors\na,0,5\nb,0,3\na,1,4\n"
+    assert capsys.readouterr().err == "stopped; the same command goes on\n"

@@ -10,14 +10,14 @@ import pandas as pd
 from mnist_helpers.files import ResultsError, write_whole
 
 FOLDER = Path(__file__).parent
-# The five published models with five seeds each, measured by the command in 06; then by the
-# scripts of these names in benchmarks/ (`speed` by those that the table in its README names).
-PUBLISHED, ANNEALED, OPEN_CHOICES, RUNGS, REGULARISATION, ROBUSTNESS, HANDWRITING, SPEED = (
+# The five published models, measured by the command in 06; then by the scripts of these names in
+# benchmarks/ (`speed` by those that the table in its README names).
+PUBLISHED, OWN_PROTOCOL, ANNEALED, OPEN_CHOICES = (
+    FOLDER / f"{name}.csv" for name in ("published", "own_protocol", "annealed", "open_choices")
+)
+RUNGS, REGULARISATION, ROBUSTNESS, HANDWRITING, SPEED = (
     FOLDER / f"{name}.csv"
-    for name in (
-        *("published", "annealed", "open_choices", "rungs", "regularisation"),
-        *("robustness", "handwriting", "speed"),
-    )
+    for name in ("rungs", "regularisation", "robustness", "handwriting", "speed")
 )
 # In these columns, each cell holds a number for every epoch, or for every mistake.
 LISTS = {

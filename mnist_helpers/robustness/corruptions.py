@@ -19,6 +19,8 @@ from torch.nn import functional as F
 
 # By MNIST-C's names; filled by the decorator below.
 CORRUPTIONS: dict[str, Callable[..., Tensor]] = {}
+# Those like what `affine` and `noise` do to training digits. (`stripe` is a bit like `erase`.)
+RELATIVES = ("shear", "scale", "rotate", "translate", "shot_noise", "impulse_noise")
 Pixels = np.ndarray  # float64 [n, 28, 28], 0 (paper) to 255 (ink)
 PLACES = np.arange(28)
 IMAGES_AT_ONCE = 1_000

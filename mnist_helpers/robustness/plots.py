@@ -1,31 +1,20 @@
 """The figures of notebook 08."""
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from mnist_helpers.plots import house_axes
+from mnist_helpers.plots import BLUE, house_axes
 
 
-def errors_by_corruption(tables: dict[str, pd.DataFrame]) -> Figure:
-    """Error for each corruption, with 95 % intervals: a mark for each model, at most four.
-
-    `tables` gives for each model's name what `corruption_errors` returns.
-    """
-    first = next(iter(tables.values()))
-    figure, ax = house_axes(8, 0.3 * len(first) + 1.2, grid="both")
-    places = np.arange(len(first))
-    for number, (name, table) in enumerate(tables.items()):
-        ends = [table["error"] - table["low"], table["high"] - table["error"]]
-        ax.errorbar(
-            table["error"], places + 0.22 * (number - (len(tables) - 1) / 2), xerr=ends,
-            marker="osv^"[number], linestyle="none", capsize=3, label=name,
-        )  # fmt: skip
+def errors_by_corruption(table: pd.DataFrame) -> Figure:
+    """Error for each row of `corruption_errors`, with its 95 % interval, the worst below."""
+    table = table.sort_values("error")
+    figure, ax = house_axes(8, 0.3 * len(table) + 1.2, grid="both")
+    ends = [table["error"] - table["low"], table["high"] - table["error"]]
+    ax.errorbar(table["error"], table["corruption"], xerr=ends, fmt="o", color=BLUE, capsize=3)
     ax.set(title="Error for each corruption, 95 % interval", xlabel="error", xlim=(0, None))
-    ax.set_yticks(places, first["corruption"])
     ax.xaxis.set_major_formatter("{x:.0%}")
     ax.invert_yaxis()
-    ax.legend()
     return figure
 
 

@@ -3,25 +3,28 @@
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from mnist_helpers.plots import HATCHES, house_axes
+from mnist_helpers.plots import BLUE, HATCHES, house_axes
 
 
 def ladder(runs: pd.DataFrame) -> Figure:
-    """Mean seconds of each entry on a log scale, with its mean accuracy and spread beside it.
+    """Seconds of each run on a log scale, a row an entry, with accuracy, spread and n beside it.
 
     `runs` has a row a run with the columns `name`, `seconds` and `accuracy`; names keep their
     order, the first on top.
     """
-    groups = runs.groupby("name", sort=False)
-    seconds, accuracy = groups["seconds"].mean(), groups["accuracy"].agg(["mean", "std"])
+    groups = dict(list(runs.groupby("name", sort=False)))
     figure, ax = house_axes(8, 0.4 * len(groups) + 1.1, grid="x")
-    ax.barh(seconds.index, seconds, height=0.6)
-    for place, (value, (mean, spread)) in enumerate(zip(seconds, accuracy.values, strict=True)):
-        text = f" {value:.2f} s, {mean:.2%} ± {100 * spread:.2f}"
-        ax.annotate(text, (value, place), va="center")
-    ax.set(xscale="log", xlabel="seconds, mean (log scale)")
-    ax.set_xlim(min(seconds) / 2, max(seconds) * 40)
-    ax.set_title("Time, and accuracy with its standard deviation in points")
+    for place, rows in enumerate(groups.values()):
+        seconds, accuracy = rows["seconds"], 100 * rows["accuracy"]
+        ax.plot(seconds, np.full(len(rows), place), "o", color=BLUE, mfc="none")
+        text = (
+            f"{seconds.mean():.2f} s, {accuracy.mean():.2f} ± {accuracy.std():.2f} (n {len(rows)})"
+        )
+        ax.annotate(text, (seconds.max(), place), (8, 0), textcoords="offset points", va="center")
+    ax.set(xscale="log", xlabel="seconds (log scale), a circle a run")
+    ax.set_xlim(min(runs["seconds"]) / 2, max(runs["seconds"]) * 60)
+    ax.set_yticks(range(len(groups)), groups)
+    ax.set_title("Mean time, and accuracy with its standard deviation in points")
     ax.invert_yaxis()
     return figure
 

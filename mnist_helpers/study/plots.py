@@ -1,14 +1,13 @@
-"""The figures of notebooks 06 and 07: studies of many runs.
+"""The figures of many runs, in notebooks 06, 07, 08 and 10.
 
-An argument `study` has the rows of `read_study`, a `table` those of `check_claims`.
+An argument `study` has the rows of `read_study`, a `table` those of `check_claims` or `compare`.
 """
 
 import numpy as np
 import pandas as pd
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
-from mnist_helpers.evaluation import mean_interval
+from matplotlib.ticker import LogLocator, MaxNLocator
 from mnist_helpers.plots import BLACK, BLUE, GREY, ORANGE, house_axes
 from mnist_helpers.study.claims import within
 
@@ -46,32 +45,30 @@ def study_curves(study: pd.DataFrame) -> Figure:
     return figure
 
 
-def accuracy_by_size(table: pd.DataFrame, size: str = "parameters") -> Figure:
-    """Mean test accuracy and its 95 % interval against `parameters` or `multiply_adds`.
+def accuracy_by_size(table: pd.DataFrame) -> Figure:
+    """Mean test accuracy and its 95 % interval against parameters and against multiply-adds.
 
     Of each model, the row with the most epochs is drawn.
     """
-    figure, ax = house_axes(7.5, 4, grid="both")
-    rows = table.sort_values("epochs").groupby("model", sort=False).tail(1).sort_values(size)
-    below, above = rows["mean"] - rows["low"], rows["high"] - rows["mean"]
-    ax.errorbar(
-        rows[size], rows["mean"], yerr=[below, above], fmt="o", color=BLUE, capsize=4,
-        label="mean over seeds, 95 % interval",
-    )  # fmt: skip
-    for row in rows.itertuples():
-        place = (getattr(row, size), row.mean)
-        ax.annotate(row.model, place, (-7, 0), textcoords="offset points", ha="right")
-    what = size.replace("_", "-")
-    ax.set(xscale="log", xlabel=f"{what} (log scale)", ylabel="test accuracy")
-    ax.set_title(f"Accuracy against {what}")
-    ax.margins(x=0.2, y=0.1)
-    ax.yaxis.set_major_formatter("{x:.1%}")
-    ax.legend(loc="lower right")
+    figure, axes = house_axes(10, 3.6, 1, 2, "both", sharey=True)
+    rows = table.sort_values("epochs").groupby("model", sort=False).tail(1)
+    half = rows["high"] - rows["mean"]
+    for ax, size in zip(axes, ("parameters", "multiply_adds"), strict=True):
+        ax.errorbar(rows[size], rows["mean"], yerr=half, fmt="o", color=BLUE, capsize=4)
+        for row in rows.itertuples():
+            place = (getattr(row, size), row.mean)
+            ax.annotate(row.model, place, (-7, 0), textcoords="offset points", ha="right")
+        what = size.replace("_", "-")
+        ax.set(xscale="log", xlabel=f"{what} (log scale)")
+        ax.margins(x=0.3, y=0.1)
+    axes[0].set_ylabel("test accuracy")
+    axes[0].yaxis.set_major_formatter("{x:.1%}")
+    figure.suptitle("Accuracy against size: mean over seeds, 95 % interval")
     return figure
 
 
 def seed_spread(study: pd.DataFrame, table: pd.DataFrame) -> Figure:
-    """Test accuracy of every run, a row a model, with the interval of the mean and the claim."""
+    """Test accuracy of every run, a row a model, with the interval of one run and the claim."""
     figure, ax = house_axes(8, 0.7 * len(table) + 1.3, grid="x")
     places = np.arange(len(table))
     for place, row in zip(places, table.itertuples(), strict=True):
@@ -79,15 +76,15 @@ def seed_spread(study: pd.DataFrame, table: pd.DataFrame) -> Figure:
         same = runs[runs["epochs"] == row.epochs]
         values = (same if len(same) else within(runs, row.epochs))["test_accuracy"]
         ax.plot(values, np.full(len(values), place), "o", color=BLUE, mfc="none", label="one run")
-    half = table["high"] - table["mean"]
+    ends = [table["mean"] - table["run_low"], table["run_high"] - table["mean"]]
     ax.errorbar(
-        table["mean"], places + 0.22, xerr=half, fmt="|", ms=10, color=BLACK, capsize=4,
-        label="mean, 95 % interval",
+        table["mean"], places + 0.22, xerr=ends, fmt="|", ms=10, color=BLACK, capsize=4,
+        label="mean, and where one more\nrun is expected",
     )  # fmt: skip
     ax.plot(table["claimed"], places - 0.22, "v", color=ORANGE, label="claim")
     ax.set(title="Every seed gives another score", xlabel="test accuracy")
     ax.set_yticks(places, [f"{row.model}, {row.epochs} epochs" for row in table.itertuples()])
-    ax.xaxis.set_major_formatter("{x:.1%}")
+    ax.xaxis.set(major_locator=MaxNLocator(5, steps=(1, 2, 5, 10)), major_formatter="{x:.1%}")
     ax.invert_yaxis()
     handles, names = ax.get_legend_handles_labels()
     unique = dict(zip(names, handles, strict=True))
@@ -95,57 +92,55 @@ def seed_spread(study: pd.DataFrame, table: pd.DataFrame) -> Figure:
     return figure
 
 
-def changes(study: pd.DataFrame) -> Figure:
-    """Test accuracy and the gap between training and validation, a row for each change.
+def differences(table: pd.DataFrame, what: str = "test accuracy") -> Figure:
+    """A row for each comparison of `compare`: the difference in points, and its 95 % interval.
 
-    A circle is a run, a bar the mean with its 95 % interval. The first model is what the others
-    are compared with.
+    The mark is filled where the difference is clear (p under 0.05 after Holm), else hollow.
+    Where all share a baseline, `what` is told to be the difference from it.
     """
-    groups = dict(list(study.groupby("model", sort=False)))
-    figure, columns = house_axes(9.5, 0.33 * len(groups) + 1.2, columns=2, grid="x", sharey=True)
-    titles = ("test accuracy", "training less validation accuracy, in points")
-    for ax, title in zip(columns, titles, strict=True):
-        for place, runs in enumerate(groups.values()):
-            values = runs["test_accuracy"]
-            if ax is columns[1]:
-                last = [runs[f"{part}_accuracy"].str[-1] for part in ("train", "validation")]
-                values = 100 * (last[0] - last[1])
-            low, high = mean_interval(list(values))
-            if place == 0:
-                ax.axvspan(low, high, color=GREY, alpha=0.25, lw=0)
-            ax.plot(values, np.full(len(values), place), "o", color=BLUE, mfc="none", ms=5)
-            ax.errorbar(
-                values.mean(), place, xerr=values.mean() - low, fmt="|", ms=13,
-                color=BLACK, capsize=3,
-            )  # fmt: skip
-        ax.set(xlabel=title)
-    columns[0].set_yticks(range(len(groups)), groups)
-    columns[0].xaxis.set_major_formatter("{x:.1%}")
-    columns[1].axvline(0, color=BLACK, lw=0.8)
-    columns[0].invert_yaxis()
-    figure.suptitle("One change at a time")
+    figure, ax = house_axes(8, 0.3 * len(table) + 1.3, grid="x")
+    places, points = np.arange(len(table)), 100 * table[["difference", "low", "high"]]
+    half = points["high"] - points["difference"]
+    ax.axvline(0, color=BLACK, lw=0.8)
+    kinds = {"clear (p < 0.05 after Holm)": table["holm"] < 0.05}
+    kinds["not clear"] = ~kinds["clear (p < 0.05 after Holm)"]
+    for (label, rows), face in zip(kinds.items(), (BLUE, "white"), strict=True):
+        ax.errorbar(
+            points["difference"][rows], places[rows], xerr=half[rows], fmt="o", color=BLUE,
+            mfc=face, capsize=3, label=label,
+        )  # fmt: skip
+    shared, names = table["baseline"].nunique() == 1, table["name"]
+    if not shared:
+        names = names + " - " + table["baseline"]
+    ax.set_yticks(places, names)
+    ax.set_xlabel(f"{what}, difference in points, 95 % interval")
+    ax.set_title(f"Compared with {table['baseline'].iloc[0]}" if shared else "Differences")
+    ax.invert_yaxis()
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
 def error_by_size(runs: pd.DataFrame) -> Figure:
-    """Test error against the number of training digits, a line for each change, both logarithmic.
+    """Test error against the number of training digits, both logarithmic: means and every run.
 
-    `runs` has a row a run with the columns `change`, `size` and `error` (a fraction).
+    `runs` has a row a run with the columns `change`, `size` and `error` (a fraction); a line for
+    each change, five at most.
     """
-    marks = "os^vD*Px<>"
     figure, ax = house_axes(8, 4.2, grid="both")
     names = list(runs["change"].unique())
-    for number, name in enumerate(names):
-        groups = runs[runs["change"] == name].groupby("size")["error"]
-        means = groups.mean()
-        half = means - groups.apply(lambda values: mean_interval(list(values))[0])
-        nudged = means.index * 1.05 ** (number - len(names) / 2)
-        ax.errorbar(
-            nudged, means, yerr=half, marker=marks[number], capsize=3, label=name,
-            **({"mfc": "white"} if number >= 4 else {}),
-        )  # fmt: skip
+    looks = zip(
+        (BLUE, ORANGE, GREY, BLACK, BLUE), "os^vD", ("-", "--", "-.", ":", ":"), strict=True
+    )
+    for number, (name, (colour, mark, line)) in enumerate(zip(names, looks, strict=False)):
+        rows = runs[runs["change"] == name]
+        means = rows.groupby("size")["error"].mean()
+        nudge = 1.05 ** (number - len(names) / 2)
+        ax.plot(means.index * nudge, means, line, color=colour, marker=mark, label=name)
+        ax.plot(
+            rows["size"] * nudge, rows["error"], mark, color=colour, mfc="none", ms=4, alpha=0.6
+        )
     ax.set(xscale="log", yscale="log", xlabel="training digits", ylabel="test error")
-    ax.set_title("What helps with few digits: mean over seeds, 95 % interval")
+    ax.set_title("What helps with few digits: means, and every run")
     _short_log_scale(ax.yaxis, "{x:.0%}")
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

@@ -24,11 +24,12 @@ def mean_errors(robustness):
     return shares.groupby([rows["model"], rows["corruption"]]).mean()
 
 
-def test_every_change_was_tried_with_the_same_five_seeds_and_epochs(study):
+def test_every_change_was_tried_with_the_same_seeds_and_epochs(study):
     alone = study[~study["model"].str.contains("digits|record|tiny")]
     assert len(alone["model"].unique()) >= 14
     for _, runs in alone.groupby("model"):
-        assert sorted(runs["seed"]) == [0, 1, 2, 3, 4]
+        assert sorted(runs["seed"]) == sorted(set(alone["seed"]))
+    assert alone["seed"].nunique() >= 5
     assert alone["epochs"].nunique() == 1
     assert set(alone["source"]) == {"mnist"}
     assert set(alone["test_size"]) == {10_000}
@@ -52,7 +53,7 @@ def test_the_mean_reaches_the_goal_with_todays_model_and_recipe(
     study, name, seeds, goal, most_parameters, most_epochs
 ):
     runs = study[study["model"] == name]
-    assert sorted(runs["seed"]) == list(range(seeds))
+    assert sorted(runs["seed"]) == list(range(max(seeds, len(runs))))
     assert runs["test_accuracy"].mean() >= goal
     assert runs["parameters"].max() <= most_parameters
     assert runs["epochs"].max() <= most_epochs
@@ -75,6 +76,9 @@ def test_all_models_met_the_corruptions_and_attacks_with_the_same_seeds(robustne
     assert set(corruptions["model"]) == {"two_conv", "not augmented", "robust"}
     assert set(corruptions["corruption"]) == {"clean", *mh.robustness.CORRUPTIONS}
     for _, runs in corruptions.groupby(["model", "corruption"]):
-        assert sorted(runs["seed"]) == [0, 1, 2]
+        assert sorted(runs["seed"]) == list(range(corruptions["seed"].nunique()))
     counts = attacks.groupby(["model", "attack", "epsilon"]).size()
-    assert counts.tolist() == [3] * (2 * 2 * 7)
+    assert counts.tolist() == [attacks["seed"].nunique()] * (2 * 2 * 7)
+    for rows in (corruptions, attacks):
+        assert rows["seed"].nunique() >= 3
+        assert (rows.groupby("seed")["machine"].nunique() == 1).all()  # those that are paired

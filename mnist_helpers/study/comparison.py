@@ -1,0 +1,77 @@
+"""What a few seeds allow to say: where one more run would lie, and which recipe is better.
+
+A published score is one run, so it is compared with the interval of one run. Recipes are compared
+by the differences of runs that share a seed, and all comparisons of a table are corrected at once.
+The method is explained in 06_published_models, and used in 07, 08 and 10.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t, ttest_rel
+
+
+def prediction_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
+    """Where one more run is expected, (low, high), by Student's t distribution.
+
+    The runs are taken as independent and normal: then the next one lies inside with the probability
+    `confidence`. NaN for fewer than two values.
+
+    Source: G. J. Hahn and W. Q. Meeker, "Statistical intervals", 1991.
+    """
+    n = len(values)
+    if n < 2:
+        return math.nan, math.nan
+    half = t.ppf((1 + confidence) / 2, n - 1) * np.std(values, ddof=1) * math.sqrt(1 + 1 / n)
+    return float(np.mean(values) - half), float(np.mean(values) + half)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values corrected for their number, in the same order; NaN stays NaN, and isn't counted.
+
+    The smallest of n is multiplied by n, the next by n - 1, and so on; none may be smaller than
+    the one before it, or larger than 1.
+
+    Source: S. Holm, "A simple sequentially rejective multiple test procedure", 1979.
+    """
+    ranked = sorted((p, place) for place, p in enumerate(p_values) if not math.isnan(p))
+    corrected, largest = [math.nan] * len(p_values), 0.0
+    for rank, (p, place) in enumerate(ranked):
+        largest = max(largest, min(1.0, p * (len(ranked) - rank)))
+        corrected[place] = largest
+    return corrected
+
+
+def compare(scores: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
+    """Differences between recipes, paired by seed; p-values corrected over all pairs by Holm.
+
+    Args:
+        scores: a column a recipe, a row a seed; NaN where a run is missing.
+        pairs: each (name, baseline), both of them columns.
+
+    Returns:
+        A row a pair, in their order: `name`, `baseline`, `n` (seeds that both have), `difference`
+        (mean of the name less the baseline, in the unit of the scores), `low` and `high` (its 95 %
+        interval, for this pair alone), `p` (of the paired t-test), `holm` (the same, corrected).
+        With fewer than two seeds the last four are NaN.
+
+    Raises:
+        KeyError: there is no such column.
+    """
+    rows = []
+    for name, baseline in pairs:
+        both = scores[[name, baseline]].dropna().to_numpy(dtype=float)
+        gaps = both[:, 0] - both[:, 1]
+        low = high = p = math.nan
+        if len(gaps) > 1 and np.ptp(gaps) == 0:  # no spread: sure of any difference there is
+            low, high, p = gaps[0], gaps[0], float(gaps[0] == 0)
+        elif len(gaps) > 1:
+            test = ttest_rel(both[:, 0], both[:, 1])
+            (low, high), p = test.confidence_interval(0.95), test.pvalue
+        mean = gaps.mean() if len(gaps) else math.nan
+        rows.append((name, baseline, len(gaps), mean, float(low), float(high), float(p)))
+    columns = ["name", "baseline", "n", "difference", "low", "high", "p"]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.assign(holm=holm(table["p"].tolist()))
