@@ -60,7 +60,7 @@ def add_places(parser: ArgumentParser) -> None:
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """A user's mistake, or a cluster that is gone: one line, and exit code 2. Stopped: 130."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # to end its processes too
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # to end its processes too
     mistakes = (mh.DataError, mh.RecipeError, mh.CheckpointError, mh.TrainingDiverged)
     try:
         yield
@@ -70,6 +70,8 @@ def one_line_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         print("stopped; the same command goes on", file=sys.stderr)
         sys.exit(130)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def measure_missing(
@@ -84,10 +86,14 @@ def measure_missing(
 
     Each piece of the plan names cells that its rows have, such as a model and a seed. `work` gets a
     piece and the sets, and returns its rows, without these cells. See `side_by_side` for `places`.
+    A file that holds other results or can't be written is refused before anything is measured.
     """
     plan = list(plan)
-    rows = results.read_rows(out) if out.exists() else pd.DataFrame(columns=list(plan[0]))
-    done = set(rows[list(plan[0])].itertuples(index=False, name=None))
+    keys = list(plan[0])
+    if not out.exists():
+        results.add_rows(out, [], columns or keys)
+    rows = results.read_rows(out, lambda frame: frame[keys])[keys]
+    done = set(rows.itertuples(index=False, name=None))
     missing = [piece for piece in plan if tuple(piece.values()) not in done]
     for piece, new in mh.study.side_by_side(work, missing, sets, device="cpu", **places):
         results.add_rows(out, [{**piece, **row} for row in new], columns)

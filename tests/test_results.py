@@ -138,3 +138,14 @@ def test_what_a_file_lacks_is_measured_and_added_at_once(tmp_path, make_digits, 
     assert seen == [("b", 0), ("a", 1), ("b", 1)]  # what was there, and what is done, once
     assert path.read_text() == "model,seed,errors\na,0,5\nb,0,3\na,1,4\n"
     assert capsys.readouterr().err == "stopped; the same command goes on\n"
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+    other = tmp_path / "other.csv"
+    other.write_text("table,seconds\na,1\n")
+    for refused, told in ((other, "other.csv is damaged or holds"), (path / "x.csv", "x.csv")):
+        with pytest.raises(SystemExit) as stopped:
+            attempt(refused, plan, work, [make_digits(3)], jobs=1)
+        error = capsys.readouterr().err
+        assert (stopped.value.code, error.count("\n"), told in error) == (2, 1, True)
+    assert len(seen) == 3  # nothing was measured for them
+    assert other.read_text() == "table,seconds\na,1\n"

@@ -96,7 +96,7 @@ def differences(table: pd.DataFrame, what: str = "test accuracy") -> Figure:
     """A row for each comparison of `compare`: the difference in points, and its 95 % interval.
 
     The mark is filled where the difference is clear (p under 0.05 after Holm), else hollow.
-    Where all share a baseline, `what` is told to be the difference from it.
+    `what` names the scores. Where all share a baseline it stands in the title, else in each row.
     """
     figure, ax = house_axes(8, 0.3 * len(table) + 1.3, grid="x")
     places, points = np.arange(len(table)), 100 * table[["difference", "low", "high"]]

@@ -5,6 +5,7 @@ import json
 import mnist_helpers as mh
 import pandas as pd
 import pytest
+from regularisation import CHANGES
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +34,13 @@ def test_every_change_was_tried_with_the_same_seeds_and_epochs(study):
     assert alone["epochs"].nunique() == 1
     assert set(alone["source"]) == {"mnist"}
     assert set(alone["test_size"]) == {10_000}
+
+
+def test_every_change_was_made_with_todays_recipe(study):
+    for row in study[~study["model"].isin(["record", "tiny"])].itertuples():
+        entry = CHANGES[row.model.removesuffix(" digits").rsplit(", 1", 1)[0]]
+        assert mh.Recipe(**json.loads(row.recipe)) == entry.recipe
+        assert row.parameters == mh.count_parameters(entry.build())
 
 
 def test_every_small_size_has_the_same_changes_and_seeds(study):
@@ -81,4 +89,5 @@ def test_all_models_met_the_corruptions_and_attacks_with_the_same_seeds(robustne
     assert counts.tolist() == [attacks["seed"].nunique()] * (2 * 2 * 7)
     for rows in (corruptions, attacks):
         assert rows["seed"].nunique() >= 3
-        assert (rows.groupby("seed")["machine"].nunique() == 1).all()  # those that are paired
+        for where in ("machine", "torch"):
+            assert (rows.groupby("seed")[where].nunique() == 1).all()  # those that are paired
