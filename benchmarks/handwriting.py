@@ -1,8 +1,8 @@
 """How well are digits read that do not look like MNIST's: enlarged ones on made paper, those of
-scikit-learn; how often letters, scribbles and blank paper are flagged; and how long it takes.
-Rows go to mnist_helpers/results/handwriting.csv.
+scikit-learn, whole pages of many kinds; how often letters, scribbles and blank paper are flagged;
+and how long it takes. Rows go to mnist_helpers/results/handwriting.csv.
 
-    python benchmarks/handwriting.py [qualities] [times]
+    python benchmarks/handwriting.py [qualities] [pages] [times]
 """
 
 import argparse
@@ -17,13 +17,14 @@ from typing import Any
 import mnist_helpers as mh
 import numpy as np
 import torch
+from pages import KINDS, ONLY_SURE, make_page, right
 from PIL import Image, ImageDraw, ImageFont
 from scipy.interpolate import make_interp_spline
 from sklearn.datasets import load_digits
-from tables import fitted, handwriting, one_of, where
+from tables import fitted, handwriting, one_of, pages_by_kind, where
 
 Rows = Iterator[dict[str, Any]]
-MODEL, SEEDS, COUNT = "fast_994", 5, 1_000
+MODEL, SEEDS, COUNT, PAGES = "fast_994", 5, 1_000, 50
 FONTS = ("Sans", "Sans-Bold", "Sans-Oblique", "Serif", "SansMono")
 LETTERS = "ACEFHKLMNPRTUVWXYacdefhkmnprtuvwxy"  # those that look like digits are left out
 
@@ -137,9 +138,60 @@ def milliseconds(name: str, work: Callable[[], object], count: int) -> Rows:
         yield {"name": name, "seed": number, "value": value, "unit": "ms"}
 
 
+def trained(digits: mh.Mnist) -> Iterator[tuple[torch.nn.Module, mh.Certainty]]:
+    """The model with each seed, and how sure it is."""
+    train, validation = digits.train.split(1 / 12, seed=0)
+    for seed in range(SEEDS):
+        entry = mh.ZOO[MODEL]
+        model = entry.build(seed=seed)
+        fitted(model, train, validation, replace(entry.recipe, seed=seed))
+        yield model, mh.fit_certainty(model, validation)
+
+
+def pages(digits: mh.Mnist, _: list[np.ndarray]) -> Rows:
+    """Whole pages right, by kind, in per cent: a row for each seed of the model."""
+    made = {
+        kind: [make_page(kind, number, digits.test) for number in range(PAGES)] for kind in KINDS
+    }
+    found = {kind: [every(page.picture) for page in of_kind] for kind, of_kind in made.items()}
+    for seed, (model, certainty) in enumerate(trained(digits)):
+        for kind, of_kind in made.items():
+            read = [
+                written(model, certainty, one, kind in ONLY_SURE) if one else []
+                for one in found[kind]
+            ]
+            good = [right(*pair) for pair in zip(read, of_kind, strict=True)]
+            value = 100 * statistics.mean(good)
+            yield {"name": kind, "seed": seed, "value": round(value, 1), "unit": "%"}
+
+
+def every(picture: np.ndarray) -> list[mh.handwriting.FoundDigit]:
+    """All digits in the picture; none where none is found."""
+    try:
+        return mh.handwriting.digits_from_image(picture)
+    except mh.handwriting.DigitNotFound:
+        return []
+
+
+def written(
+    model: torch.nn.Module,
+    certainty: mh.Certainty,
+    found: list[mh.handwriting.FoundDigit],
+    only_sure: bool,
+) -> list[str]:
+    """What is read, a string a row."""
+    images = torch.stack([digit.image for digit in found])
+    probabilities = mh.predict(model, images, certainty.temperature)
+    sure = certainty.is_sure(probabilities).tolist()
+    rows: dict[int, str] = {}
+    for digit, best, certain in zip(found, probabilities.argmax(dim=1), sure, strict=True):
+        if certain or not only_sure:
+            rows[digit.row] = rows.get(digit.row, "") + str(best.item())
+    return list(rows.values())
+
+
 def qualities(digits: mh.Mnist, pictures: list[np.ndarray]) -> Rows:
     """Parts of right answers and of doubts, a row for each seed of the model."""
-    train, validation = digits.train.split(1 / 12, seed=0)
     test, some = digits.test, digits.test.select(torch.arange(COUNT))
     through = found(test.images[:, 0].numpy())
     photographed, naive = found(pictures), torch.stack([naively(one) for one in pictures])
@@ -149,12 +201,7 @@ def qualities(digits: mh.Mnist, pictures: list[np.ndarray]) -> Rows:
     shrunk = found(coarse(some))
     strange = {"letters": letters(), "scribbles": scribbles(200), "blank paper": blank(200)}
     strange = {"test digits on paper": pictures, "scikit-learn's digits": list(scans), **strange}
-    for seed in range(SEEDS):
-        entry = mh.ZOO[MODEL]
-        model = entry.build(seed=seed)
-        recipe = replace(entry.recipe, seed=seed)
-        fitted(model, train, validation, recipe)
-        certainty = mh.fit_certainty(model, validation)
+    for seed, (model, certainty) in enumerate(trained(digits)):
         plain = accuracy(model, test.images, test.labels)
         moved = accuracy(model, through, test.labels)
         values = {
@@ -188,7 +235,7 @@ def times(digits: mh.Mnist, pictures: list[np.ndarray]) -> Rows:
         )
 
 
-PARTS = {"qualities": qualities, "times": times}
+PARTS = {"qualities": qualities, "pages": pages, "times": times}
 
 
 def main() -> None:
@@ -202,7 +249,7 @@ def main() -> None:
     for part in options.parts:
         rows = [{"part": part, **row, **where()} for row in PARTS[part](digits, pictures)]
         mh.results.add_rows(mh.results.HANDWRITING, rows, replacing={"part": part})
-    print(handwriting())
+    print(handwriting(), pages_by_kind(), sep="\n\n")
 
 
 if __name__ == "__main__":

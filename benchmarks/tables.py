@@ -265,9 +265,22 @@ def attacks() -> str:
 def handwriting() -> str:
     """Digits that do not look like MNIST's, things that are none, and the time it takes."""
     rows = results.read_rows(results.HANDWRITING)
+    rows = rows[~rows["part"].str.startswith("pages")]
     groups = rows.groupby(["name", "unit"], sort=False)["value"]
     lines = [(name, f"{spread(runs, unit=1)}", unit) for (name, unit), runs in groups]
     return markdown("|mean ± sd|unit", lines)
+
+
+def pages_by_kind() -> str:
+    """Whole pages right in per cent, as it was and as it is."""
+    rows = results.read_rows(results.HANDWRITING)
+    before, now = (
+        rows[rows["part"] == part].groupby("name", sort=False)["value"]
+        for part in ("pages, before", "pages")
+    )
+    was: dict[Any, str] = {kind: spread(runs, unit=1) for kind, runs in before}
+    lines = [(kind, was.get(kind, ""), spread(runs, unit=1)) for kind, runs in now]
+    return markdown("pages|before, % right|now, % right", lines)
 
 
 def race(table: str = "race") -> str:
@@ -410,6 +423,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "corruptions": corruptions,
     "attacks": attacks,
     "handwriting": handwriting,
+    "pages": pages_by_kind,
     "race": race,
     "cold": cold,
     "fit": fit_speed,

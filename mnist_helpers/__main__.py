@@ -222,10 +222,9 @@ def predict(
         Path | None, typer.Option(help="A new PNG file: how each digit was found (the first 40).")
     ] = None,
 ) -> None:
-    """Print path, digit and probability, one line a digit, from left to right.
+    """Print path, digit and probability, one line a digit, row by row, from left to right.
 
     An image that cannot be read is reported, the others are predicted; then the exit code is 2.
-    Digits are expected in one row.
     """
     if explain is not None and explain.suffix.lower() != ".png":
         fail(f"--explain {explain}: name a PNG file to write, such as steps.png")
@@ -258,7 +257,7 @@ def predict(
 def _as_row(path: Path, one: Any) -> dict[str, Any]:
     """What `predict --json` says of a digit."""
     row = {"path": str(path), "digit": one.digit, "probability": round(one.probability, 4)}
-    return {**row, "sure": one.sure, "box": list(one.found.box)}
+    return {**row, "sure": one.sure, "row": one.found.row, "box": list(one.found.box)}
 
 
 def _write_explanation(out: Path, readings: list[tuple[Path, Any]]) -> None:

@@ -205,7 +205,7 @@ def test_predict_prints_a_line_a_digit_or_json(trained, pictures, photo):
     rows = json.loads(done("predict", trained[0], "--json", *paths))
     for row, (path, one) in zip(rows, expected, strict=True):
         assert (row["path"], row["digit"], row["sure"]) == (str(path), one.digit, one.sure)
-        assert (*row["box"],) == one.found.box
+        assert (row["row"], (*row["box"],)) == (one.found.row, one.found.box)
         assert row["probability"] == pytest.approx(one.probability, abs=1e-4)
     three = rows[2:]  # of the photo, from left to right
     assert [row["digit"] for row in three] == [1, 0, 7]

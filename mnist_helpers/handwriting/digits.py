@@ -13,14 +13,16 @@ import numpy as np
 import torch
 from mnist_helpers.handwriting.image_files import file_name, read_picture
 from mnist_helpers.handwriting.ink import Ink, find_ink, shrunk
-from mnist_helpers.handwriting.marks import DigitNotFound, Marks, find_marks, join_marks
+from mnist_helpers.handwriting.marks import DigitNotFound, Marks, find_marks
+from mnist_helpers.handwriting.rows import arrange
 from PIL import Image
-from scipy.ndimage import center_of_mass, maximum_filter, minimum_filter
+from scipy.ndimage import center_of_mass, maximum_filter, minimum_filter, rotate
 from torch import Tensor
 
 SIDE, INNER = 28, 20
 EDGE = (SIDE - INNER) // 2
 SMALLEST_DIGIT, SMALLEST_CUT_OUT = 7, 5  # pixels; on a page what is smaller may be dust
+STRAIGHT = 0.05  # rows that fall less, in pixels for each pixel, are level
 THINNEST = 1.7  # of the 20 pixels: a finer stroke is thickened, since MNIST's pens were thick
 
 
@@ -32,12 +34,14 @@ class FoundDigit:
         image: uint8 `[1, 28, 28]`, as in MNIST: ink bright on black.
         box: left, top, right, bottom in pixels of the upright image; the last two are the first
             beyond the ink.
+        row: its row on the page, from 0 at the top.
         steps: what came in between, by name and in order, arrays `[H, W]`: `grey`, `paper`,
             `ink` and `marks` of the whole image, `cut out` and `28 x 28` of this digit.
     """
 
     image: Tensor
     box: tuple[int, int, int, int]
+    row: int
     steps: dict[str, np.ndarray]
 
 
@@ -58,7 +62,7 @@ def digit_from_image(image: Any) -> FoundDigit:
 
 
 def digits_from_image(image: Any) -> list[FoundDigit]:
-    """All digits in an image from left to right, at least one; else as `digit_from_image`."""
+    """All digits in an image, at least one, row by row; else as `digit_from_image`."""
     picture = read_picture(image)
     name = file_name(image) if isinstance(image, str | PathLike) else "the image"
     width, height = picture.size
@@ -72,26 +76,29 @@ def digits_from_image(image: Any) -> list[FoundDigit]:
         longest = marks.sizes.max() * pixel
         if longest < smallest:
             raise DigitNotFound(f"the ink is only {longest:.0f} pixels long")
+        rows, slope = arrange(marks, smallest / pixel)
     except DigitNotFound as error:
         raise DigitNotFound(f"no digit in {name}: {error}") from None
     steps = {"grey": ink.grey, "paper": ink.paper, "ink": ink.ink, "marks": marks.labels > 0}
     found = []
-    for members, box in join_marks(marks.boxes):
-        if (box[2:] - box[:2]).max() * pixel < smallest:
-            continue
-        left, top, right, bottom = (round(edge * pixel) for edge in box.tolist())
-        given_box = left, top, min(right, width), min(bottom, height)
-        cut = _cut_out(ink, marks, members, box)
-        small = _as_mnist(cut)
-        own_steps = {**steps, "cut out": cut, "28 x 28": small}
-        found.append(FoundDigit(torch.from_numpy(small)[None], given_box, own_steps))
+    for number, row in enumerate(rows):
+        for members, box in row:
+            left, top, right, bottom = (round(edge * pixel) for edge in box.tolist())
+            given_box = left, top, min(right, width), min(bottom, height)
+            cut = _cut_out(ink, marks, members, box, slope)
+            small = _as_mnist(cut)
+            own_steps = {**steps, "cut out": cut, "28 x 28": small}
+            found.append(FoundDigit(torch.from_numpy(small)[None], given_box, number, own_steps))
     return found
 
 
-def _cut_out(ink: Ink, marks: Marks, members: np.ndarray, box: np.ndarray) -> np.ndarray:
+def _cut_out(
+    ink: Ink, marks: Marks, members: np.ndarray, box: np.ndarray, slope: float
+) -> np.ndarray:
     """The ink of one digit, in its box, without what surrounds it: float32 `[h, w]`, 0 to 1.
 
-    Its strokes leave a trace on 20x20 pixels: thin ones grow.
+    It is turned upright where its row falls or rises. Its strokes leave a trace on 20x20 pixels:
+    thin ones grow.
     """
     left, top, right, bottom = box
     own = np.isin(marks.labels[top:bottom, left:right], members + 1)
@@ -100,6 +107,10 @@ def _cut_out(ink: Ink, marks: Marks, members: np.ndarray, box: np.ndarray) -> np
     soft = 2 * (1 + round(0.02 * size)) + 1  # a stroke's soft edge is its own, too
     near = maximum_filter(own, soft)
     cut = np.where(near, values / np.percentile(values[own], 75), 0).clip(0, 1)
+    if abs(slope) > STRAIGHT:
+        angle = np.degrees(np.arctan(slope))
+        cut = _close(rotate(np.pad(cut, 2), angle, order=1))
+        own = cut > 0.4 * cut.max()
     outline = own & ~minimum_filter(own, 3, mode="constant")
     missing = THINNEST / INNER * size - 2 * own.sum() / outline.sum()  # of the mean thickness
     block = max(1, size // (140 if missing > 1 else 1_000))  # growing is slow on many pixels
@@ -110,6 +121,12 @@ def _cut_out(ink: Ink, marks: Marks, members: np.ndarray, box: np.ndarray) -> np
     y, x = np.mgrid[-grow : grow + 1, -grow : grow + 1]
     disk = x**2 + y**2 <= grow * (grow + 0.5)
     return maximum_filter(np.pad(cut, grow), footprint=disk)
+
+
+def _close(ink: np.ndarray) -> np.ndarray:
+    """Ink without empty rows and columns around it."""
+    y, x = (np.flatnonzero(ink.max(axis=axis) > 0.3 * ink.max()) for axis in (1, 0))
+    return ink[y[0] : y[-1] + 1, x[0] : x[-1] + 1]
 
 
 def _as_mnist(cut: np.ndarray) -> np.ndarray:

@@ -8,7 +8,18 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
-from scipy.ndimage import gaussian_filter, label, maximum_filter, minimum_filter, uniform_filter
+from scipy.ndimage import (
+    binary_erosion,
+    binary_fill_holes,
+    distance_transform_edt,
+    gaussian_filter,
+    label,
+    maximum_filter,
+    minimum_filter,
+    uniform_filter,
+)  # fmt: skip
+from skimage.filters import threshold_otsu
+from skimage.morphology import convex_hull_image
 
 SMALLEST = 112  # a smaller picture is enlarged first, since all below counts in pixels
 COARSE = 96  # paper is estimated on a copy whose shorter side has about so many pixels
@@ -43,6 +54,8 @@ def find_ink(pixels: np.ndarray) -> Ink:
     """
     grey, enlarged = _enlarged(_without_colour(pixels))
     block = max(1, min(grey.shape) // COARSE)
+    if enlarged == 1:
+        grey = _page_alone(grey, block)
     coarse = shrunk(grey, block)
     if enlarged > 1:
         sign, paper = _even_paper(coarse)
@@ -51,8 +64,7 @@ def find_ink(pixels: np.ndarray) -> Ink:
         for _ in range(2):  # better paper shows better where the ink is, and the other way round
             ink = sign * (coarse - paper)
             paper = _corrected(paper, coarse, ink > max(0.3 * peak(ink), 3 * _spread(ink)))
-    stretched = Image.fromarray(paper).resize(grey.shape[::-1], Image.Resampling.BILINEAR)
-    paper = np.array(stretched)
+    paper = enlarge(paper, grey.shape)
     ink = _in_even_light(sign * (grey - paper), sign, paper)
     noise = _spread(ink)
     if noise > 0.08 * peak(shrunk(ink, block)):
@@ -94,6 +106,37 @@ def _enlarged(grey: np.ndarray) -> tuple[np.ndarray, int]:
 def shrunk(values: np.ndarray, block: int) -> np.ndarray:
     """The means of blocks of `block` by `block` pixels."""
     return np.asarray(Image.fromarray(np.ascontiguousarray(values)).reduce(block))
+
+
+def enlarge(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """As large as `shape`, `[H, W]`: values in between."""
+    height, width = shape
+    return np.array(Image.fromarray(values).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def _page_alone(grey: np.ndarray, block: int) -> np.ndarray:
+    """The picture; where a darker table surrounds a page, with the page's edge in its place.
+
+    A page is bright, mostly paper, and has no dents.
+    """
+    coarse = shrunk(grey, block)
+    bright = coarse > threshold_otsu(coarse)
+    labels, _ = label(bright)
+    sizes = np.bincount(labels.ravel())[1:]
+    if not sizes.size:
+        return grey
+    largest = labels == 1 + sizes.argmax()
+    page = binary_fill_holes(largest)
+    edge = np.concatenate([page[0], page[-1], page[:, 0], page[:, -1]])
+    if not 0.15 < page.mean() < 0.95 or edge.mean() > 0.3:
+        return grey
+    if largest.sum() < 0.8 * page.sum() or page.sum() < 0.95 * convex_hull_image(page).sum():
+        return grey
+    inner = binary_erosion(page, iterations=2)
+    nearest = distance_transform_edt(~inner, return_distances=False, return_indices=True)
+    table = enlarge(1 - inner.astype(np.float32), grey.shape) > 0.5
+    filled = enlarge(coarse[tuple(nearest)], grey.shape)
+    return np.where(table, filled, grey)
 
 
 def _without_strokes(coarse: np.ndarray, sign: int) -> np.ndarray:

@@ -133,7 +133,7 @@ def page(
     for place, digit in enumerate(digits, start=1):
         drawn = draw_strokes(digit_strokes(digit, rng), side, thickness * side) / 255
         left = round(place * gap - side / 2 + rng.uniform(-0.1, 0.1) * gap)
-        top = round(height / 2 - side / 2 + rng.uniform(-0.1, 0.1) * height)
+        top = round(height / 2 - side / 2 + rng.uniform(-0.3, 0.3) * side)
         part = ink[top : top + side, left : left + side]
         np.maximum(part, drawn, out=part)
     lines = np.zeros_like(ink)

@@ -32,7 +32,7 @@ class Reading(NamedTuple):
 
 
 def read_digits(model: nn.Module, image: Any, certainty: Certainty | None = None) -> list[Reading]:
-    """What a model reads in a photo, a scan or a drawing: each digit, from left to right.
+    """What a model reads in a photo, a scan or a drawing: each digit, row by row.
 
     Args:
         model: gives logits.

@@ -1,6 +1,7 @@
 """handwriting.py: from any image to digits as MNIST was made; what is no digit is refused."""
 
-from itertools import product
+from collections import Counter
+from itertools import pairwise, product
 
 import mnist_helpers as mh
 import numpy as np
@@ -10,6 +11,7 @@ from mnist_helpers.handwriting.digits import digit_from_image, digits_from_image
 from mnist_helpers.handwriting.marks import DigitNotFound
 from mnist_helpers.handwriting.paper import digit_strokes, draw_strokes, page, pasted, photographed
 from mnist_helpers.mnist_files import DataError
+from pages import KINDS, ONLY_SURE, make_page
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
@@ -544,3 +546,33 @@ def test_random_images_of_odd_shapes_give_digits_or_a_refusal():
             assert 0 <= top < bottom <= image.shape[0]
     assert digits > 20
     assert not any("\n" in message for message in messages)
+
+
+# Pages
+
+
+SOLVED = [kind for kind in KINDS if kind not in ("touching digits", *ONLY_SURE)]
+
+
+@pytest.mark.parametrize("kind", SOLVED)
+def test_pages_as_people_write_them_are_found_in_the_order_of_reading(kind):
+    right = 0
+    for number in (0, 2, 4, 6):
+        picture, rows = make_page(kind, number, None)
+        found = digits_from_image(picture)
+        assert [digit.row for digit in found] == sorted(digit.row for digit in found)
+        for one, other in pairwise(found):
+            assert one.row < other.row or one.box[0] < other.box[0]
+        right += list(Counter(digit.row for digit in found).values()) == list(map(len, rows))
+    assert right >= 3
+
+
+def test_digits_of_a_turned_page_are_set_upright():
+    ink = page([2, 3, 5, 4, 7], rng(), width=960, height=720, size=0.12)
+    level = digits_from_image(photographed(ink, rng(), gradient=0.0))
+    for degrees in (-15, 15):
+        turn = np.asarray(Image.fromarray(ink).rotate(degrees, Image.Resampling.BICUBIC)).clip(0, 1)
+        turned = digits_from_image(photographed(turn, rng(), gradient=0.0))
+        assert len(turned) == 5
+        for one, other in zip(level, turned, strict=True):
+            assert difference(one.image, other.image) < 8
