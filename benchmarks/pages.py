@@ -3,8 +3,8 @@
     from pages import KINDS, make_page
 
 Half of the pages are written with the strokes of `mnist_helpers.handwriting`, the others with
-test digits of MNIST. Paper, light, table, hand and camera are made; no photograph comes with this
-project.
+test digits of MNIST (with two pens, all with strokes). Paper, light, table, hand and camera are
+made; no photograph comes with this project.
 """
 
 from collections.abc import Callable, Sequence
@@ -304,7 +304,7 @@ ONLY_SURE = ("printed words", "a sum")
 
 
 def make_page(kind: str, number: int, test: mh.DigitSet) -> Page:
-    """Page `number` of a kind: the even ones with drawn digits, the odd ones with test digits."""
+    """Page `number` of a kind: even ones with drawn digits, most odd ones with test digits."""
     rng = np.random.default_rng([list(KINDS).index(kind), number])
     return KINDS[kind](Sheet(rng, test if number % 2 else None))
 

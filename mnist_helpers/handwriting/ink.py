@@ -24,6 +24,7 @@ from skimage.morphology import convex_hull_image
 SMALLEST = 112  # a smaller picture is enlarged first, since all below counts in pixels
 COARSE = 96  # paper is estimated on a copy whose shorter side has about so many pixels
 FRAME = 2  # coarse pixels at the edge that count for nothing: there may be a frame
+BLACK = 0.04  # darker than any table
 WINDOW = 0.5  # strokes are thinner than this part of the shorter side
 LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # of red, green, blue: ITU-R BT.601
 
@@ -117,7 +118,8 @@ def enlarge(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 def _page_alone(grey: np.ndarray, block: int) -> np.ndarray:
     """The picture; where a darker table surrounds a page, with the page's edge in its place.
 
-    A page is bright, mostly paper, and has no dents.
+    A page is bright, large, mostly paper, and has no dents. A table isn't black: so a bold digit
+    on black is no page.
     """
     coarse = shrunk(grey, block)
     bright = coarse > threshold_otsu(coarse)
@@ -128,7 +130,7 @@ def _page_alone(grey: np.ndarray, block: int) -> np.ndarray:
     largest = labels == 1 + sizes.argmax()
     page = binary_fill_holes(largest)
     edge = np.concatenate([page[0], page[-1], page[:, 0], page[:, -1]])
-    if not 0.15 < page.mean() < 0.95 or edge.mean() > 0.3:
+    if not 0.25 < page.mean() < 0.95 or edge.mean() > 0.3 or coarse[~page].mean() < BLACK:
         return grey
     if largest.sum() < 0.8 * page.sum() or page.sum() < 0.95 * convex_hull_image(page).sum():
         return grey

@@ -9,6 +9,7 @@ from scipy import ndimage
 
 FAINTEST = 0.06  # ink differs from the paper by this part of white, at least
 PART, WEAK = 0.4, 0.2  # of the strongest ink nearby, and of all: less is no ink
+MOST = 1_000  # marks on a page
 CONNECTED = np.ones((3, 3), dtype=bool)  # pixels that touch at a corner are one mark
 
 
@@ -139,6 +140,8 @@ def _inner(ink: Ink, marks: Marks) -> np.ndarray:
     inner &= weight > 0.05 * weight[inner].max(initial=0)
     if inner.any():
         inner &= marks.sizes >= 0.2 * _typical(marks.sizes[inner], total[inner])
+    if inner.sum() > MOST:
+        raise DigitNotFound(f"more than {MOST:,} marks")
     frames = inner & _frames(marks, inner)
     return inner & ~frames if (inner & ~frames).any() else inner
 
@@ -163,11 +166,13 @@ def _frames(marks: Marks, inner: np.ndarray) -> np.ndarray:
 
 def _ruled(mask: np.ndarray) -> bool:
     """Whether the paper has lines or squares: a mark across the picture that hardly fills it."""
-    marks = _labelled(shrunk(mask.astype(np.float32), 3) > 0)  # pale lines have gaps
-    across = marks.extents > 0.6 * np.array(marks.labels.shape[::-1])
-    at_edge = marks.edges > 0  # or beside a table, where squares go all over the page
-    thin = marks.filled < 0.35
-    return bool((across.any(axis=1) & (at_edge | across.all(axis=1)) & thin).any())
+    coarse = shrunk(mask.astype(np.float32), 3) > 0  # pale lines have gaps
+    marks = _labelled(coarse)
+    across = marks.extents > 0.6 * np.array(coarse.shape[::-1])
+    # Or a page of squares on a table; a large digit has no more than two of them.
+    squares = across.all(axis=1) & (ndimage.label(~coarse)[1] > 10)
+    lines = across.any(axis=1) & (marks.edges > 0)
+    return bool(((squares | lines) & (marks.filled < 0.35)).any())
 
 
 def _without_thin_lines(mask: np.ndarray) -> np.ndarray:

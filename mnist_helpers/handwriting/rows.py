@@ -43,7 +43,8 @@ def arrange(marks: Marks, smallest: float) -> tuple[list[list[Group]], float]:
             for index, part in zip(members, parts, strict=True)
             if part > LOWEST and (part < HIGHEST or not _straight(marks, groups[index]))
         ]
-        rows.append(row)
+        highest = members[heights.argmax()]  # among dashes alone a 1 looks like a slash
+        rows.append(row or [(groups[highest], boxes[highest])])
     return rows, slope
 
 
@@ -101,8 +102,8 @@ def _rows_of(boxes: np.ndarray) -> tuple[list[np.ndarray], float]:
         boxes: `[N, 4]`: left, top, right, bottom.
 
     Returns:
-        The rows, and how far they fall to the right, in pixels for each pixel; 0 if that may be
-        the writer's hand as well.
+        The rows, and how far they fall to the right, in pixels for each pixel; 0 if that is
+        little beside how unevenly they are written.
     """
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     height = float(np.percentile(boxes[:, 3] - boxes[:, 1], 75))

@@ -576,3 +576,28 @@ def test_digits_of_a_turned_page_are_set_upright():
         assert len(turned) == 5
         for one, other in zip(level, turned, strict=True):
             assert difference(one.image, other.image) < 8
+
+
+def test_a_one_between_dashes_is_a_digit():
+    picture = blank(480, 640, 230)
+    picture[140:160, 150:190] = picture[140:160, 350:390] = picture[80:220, 268:275] = 20
+    assert close(boxes_of(picture), [(268, 80, 275, 220)], 2)
+
+
+def test_a_large_digit_is_neither_squared_paper_nor_a_page():
+    seven = Image.new("L", (280, 280), 255)
+    ImageDraw.Draw(seven).line((45, 50, 235, 50), fill=0, width=30)
+    ImageDraw.Draw(seven).line((235, 50, 100, 240), fill=0, width=9)
+    assert close(boxes_of(seven), ink_boxes(np.asarray(seven)), 2)
+    bar = Image.new("L", (280, 280))
+    ImageDraw.Draw(bar).rectangle((105, 30, 175, 250), fill=255)
+    assert close(boxes_of(bar), [(105, 30, 176, 251)], 2)
+
+
+def test_thousands_of_marks_are_refused():
+    picture = blank(120, 6_000, 230)
+    for y in range(10, 110, 10):
+        for x in range(10, 5_990, 10):
+            picture[y : y + 8, x : x + 8] = 20
+    with pytest.raises(DigitNotFound, match="more than 1,000 marks"):
+        digits_from_image(picture)
