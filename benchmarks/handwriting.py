@@ -17,11 +17,12 @@ from typing import Any
 import mnist_helpers as mh
 import numpy as np
 import torch
+from mnist_helpers.handwriting.reading import read_found
 from pages import KINDS, ONLY_SURE, make_page, right
 from PIL import Image, ImageDraw, ImageFont
 from scipy.interpolate import make_interp_spline
 from sklearn.datasets import load_digits
-from tables import fitted, handwriting, one_of, pages_by_kind, where
+from tables import fitted, handwriting, one_line_errors, one_of, pages_by_kind, where
 
 Rows = Iterator[dict[str, Any]]
 MODEL, SEEDS, COUNT, PAGES = "fast_994", 5, 1_000, 50
@@ -180,13 +181,10 @@ def written(
     only_sure: bool,
 ) -> list[str]:
     """What is read, a string a row."""
-    images = torch.stack([digit.image for digit in found])
-    probabilities = mh.predict(model, images, certainty.temperature)
-    sure = certainty.is_sure(probabilities).tolist()
     rows: dict[int, str] = {}
-    for digit, best, certain in zip(found, probabilities.argmax(dim=1), sure, strict=True):
-        if certain or not only_sure:
-            rows[digit.row] = rows.get(digit.row, "") + str(best.item())
+    for reading in read_found(model, found, certainty):
+        if reading.sure or not only_sure:
+            rows[reading.found.row] = rows.get(reading.found.row, "") + str(reading.digit)
     return list(rows.values())
 
 
@@ -238,6 +236,7 @@ def times(digits: mh.Mnist, pictures: list[np.ndarray]) -> Rows:
 PARTS = {"qualities": qualities, "pages": pages, "times": times}
 
 
+@one_line_errors()
 def main() -> None:
     """Measure the parts that are asked for again, write their rows, print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])

@@ -1,5 +1,6 @@
 """What a model reads in a photo, a scan or a drawing (09_handwriting.ipynb)."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -43,7 +44,13 @@ def read_digits(model: nn.Module, image: Any, certainty: Certainty | None = None
         DigitNotFound: there is no digit.
         DataError: it is no readable image.
     """
-    found = digits_from_image(image)
+    return read_found(model, digits_from_image(image), certainty)
+
+
+def read_found(
+    model: nn.Module, found: Sequence[FoundDigit], certainty: Certainty | None = None
+) -> list[Reading]:
+    """The same for digits that were found before, at least one."""
     images = torch.stack([digit.image for digit in found])
     probabilities = predict(model, images, certainty.temperature if certainty else 1.0)
     best, digits = probabilities.max(dim=1)

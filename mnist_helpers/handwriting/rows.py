@@ -5,6 +5,7 @@ from mnist_helpers.handwriting.marks import DigitNotFound, Marks
 from scipy.sparse.csgraph import connected_components
 
 LOWEST, HIGHEST = 0.4, 1.15  # of a row's height: a dash is lower, a slash is higher
+LUCK = 12.7, 4.3, 3.2  # 97.5 % points of Student's t distribution, for 1, 2, 3 degrees of freedom
 
 Group = tuple[np.ndarray, np.ndarray]
 
@@ -57,11 +58,7 @@ def _straight(marks: Marks, members: np.ndarray) -> bool:
 
 
 def _joined(boxes: np.ndarray) -> list[np.ndarray]:
-    """Which marks make a digit together, such as the two strokes of a 5: the positions of each.
-
-    Args:
-        boxes: int `[N, 4]`: left, top, right, bottom.
-    """
+    """Which marks make a digit together, such as the two strokes of a 5: the positions of each."""
     groups = [np.array([index]) for index in range(len(boxes))]
     while True:
         around = np.array([_around(boxes[members]) for members in groups])
@@ -98,12 +95,8 @@ def _rows_of(boxes: np.ndarray) -> tuple[list[np.ndarray], float]:
 
     A row is what lies on one level, once the slope that all of them share is taken out.
 
-    Args:
-        boxes: `[N, 4]`: left, top, right, bottom.
-
-    Returns:
-        The rows, and how far they fall to the right, in pixels for each pixel; 0 if that is
-        little beside how unevenly they are written.
+    The slope is how far they fall to the right, in pixels for each pixel; 0 if that is little
+    beside how unevenly they are written.
     """
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     height = float(np.percentile(boxes[:, 3] - boxes[:, 1], 75))
@@ -115,7 +108,7 @@ def _rows_of(boxes: np.ndarray) -> tuple[list[np.ndarray], float]:
     if free > 0 and spread > 0:
         fitted = float(within.prod(axis=1).sum() / spread)
         error = ((within[:, 1] - fitted * within[:, 0]) ** 2).sum() / free / spread
-        if abs(fitted) > 3 * error**0.5:
+        if abs(fitted) > LUCK[min(free, len(LUCK)) - 1] * error**0.5:
             slope, rows = fitted, _levels(centres, fitted, height)[0]
     return [row[np.argsort(boxes[row, 0], kind="stable")] for row in rows], slope
 
