@@ -2,7 +2,7 @@
 scikit-learn, whole pages of many kinds; how often letters, scribbles and blank paper are flagged;
 and how long it takes. Rows go to mnist_helpers/results/handwriting.csv.
 
-    python benchmarks/handwriting.py [qualities] [pages] [times]
+    python benchmarks/handwriting.py [qualities] [nonsense] [pages] [times]
 """
 
 import argparse
@@ -13,19 +13,29 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import mnist_helpers as mh
 import numpy as np
+import tables
 import torch
 from mnist_helpers.handwriting.reading import read_found
 from pages import KINDS, ONLY_SURE, make_page, right
 from PIL import Image, ImageDraw, ImageFont
 from scipy.interpolate import make_interp_spline
 from sklearn.datasets import load_digits
-from tables import fitted, handwriting, one_line_errors, one_of, pages_by_kind, where
+from tables import fitted, one_line_errors, one_of, where
 
 Rows = Iterator[dict[str, Any]]
 MODEL, SEEDS, COUNT, PAGES = "fast_994", 5, 1_000, 50
+CERTAINTY = "mnist_helpers.certainty"
+WAYS = {  # the part that the probability flags, and how many centres a digit has
+    "probability": (1.0, 100),
+    "distance": (0.001, 100),
+    "half each": (0.5, 100),
+    "30 % probability": (0.3, 100),
+    "30 % probability, 40 centres": (0.3, 40),
+}
 FONTS = ("Sans", "Sans-Bold", "Sans-Oblique", "Serif", "SansMono")
 LETTERS = "ACEFHKLMNPRTUVWXYacdefhkmnprtuvwxy"  # those that look like digits are left out
 
@@ -118,7 +128,8 @@ def flagged(
     sure = []
     for picture in pictures:
         try:
-            sure.append(bool(mh.handwriting.read_digits(model, picture, certainty)[0].sure))
+            page = mh.handwriting.read_digits(model, picture, certainty)
+            sure.append(any(one.sure for one in page))
         except mh.handwriting.DigitNotFound:
             sure.append(False)
     return 100 * (1 - statistics.mean(sure))
@@ -146,7 +157,7 @@ def trained(digits: mh.Mnist) -> Iterator[tuple[torch.nn.Module, mh.Certainty]]:
         entry = mh.ZOO[MODEL]
         model = entry.build(seed=seed)
         fitted(model, train, validation, replace(entry.recipe, seed=seed))
-        yield model, mh.fit_certainty(model, validation)
+        yield model, mh.fit_certainty(model, validation, train=train)
 
 
 def pages(digits: mh.Mnist, _: list[np.ndarray]) -> Rows:
@@ -181,11 +192,11 @@ def written(
     only_sure: bool,
 ) -> list[str]:
     """What is read, a string a row."""
-    rows: dict[int, str] = {}
-    for reading in read_found(model, found, certainty):
-        if reading.sure or not only_sure:
-            rows[reading.found.row] = rows.get(reading.found.row, "") + str(reading.digit)
-    return list(rows.values())
+    rows = [
+        "".join(str(one.digit) for one in row if one.sure or not only_sure)
+        for row in read_found(model, found, certainty).rows
+    ]
+    return [row for row in rows if row]
 
 
 def qualities(digits: mh.Mnist, pictures: list[np.ndarray]) -> Rows:
@@ -220,6 +231,37 @@ def qualities(digits: mh.Mnist, pictures: list[np.ndarray]) -> Rows:
             yield {"name": name, "seed": seed, "value": round(value, 2), "unit": unit}
 
 
+def nonsense(digits: mh.DigitSet, count: int) -> torch.Tensor:
+    """Things made of digits: turned by a quarter, mirrored, two over each other, two halves."""
+    rng = np.random.default_rng(0)
+    images = []
+    for first, second in digits.images[rng.integers(len(digits), size=(count, 2)), 0].numpy():
+        half = np.concatenate([first[:14], second[14:]])
+        over = np.maximum(first, np.roll(second, rng.integers(-4, 5, 2), (0, 1)))
+        images.append([np.rot90(first), first[::-1], over, half][rng.integers(4)].copy())
+    return found(images)
+
+
+def nonsense_flagged(digits: mh.Mnist, _: list[np.ndarray]) -> Rows:
+    """By probability, by distance and by both, in per cent; validation digits are flagged at 5 %.
+
+    Also how many of the wrong answers on validation digits are flagged.
+    """
+    train, validation = digits.train.split(1 / 12, seed=0)
+    made = nonsense(validation, 2 * COUNT)
+    for seed, (model, _) in enumerate(trained(digits)):
+        wrong = mh.predict(model, validation.images).argmax(dim=1) != validation.labels
+        for name, (part, centres) in WAYS.items():
+            with patch.multiple(CERTAINTY, BY_PROBABILITY=part, CENTRES=centres):
+                certainty = mh.fit_certainty(model, validation, train=train if part < 1 else None)
+            for kind, images in (("nonsense", made), ("mistakes", validation.images[wrong])):
+                embedded, logits = mh.evaluation.embeddings(model, images)
+                rows = (logits / certainty.temperature).softmax(dim=1)
+                sure = certainty.is_sure(rows, certainty.distances(embedded)).float().mean()
+                value = round(100 * (1 - sure.item()), 2)
+                yield {"name": f"{kind}: {name}", "seed": seed, "value": value, "unit": "%"}
+
+
 def times(digits: mh.Mnist, pictures: list[np.ndarray]) -> Rows:
     """Of one image in memory, and of many files with their prediction; one thread."""
     model = mh.ZOO[MODEL].build()
@@ -233,7 +275,7 @@ def times(digits: mh.Mnist, pictures: list[np.ndarray]) -> Rows:
         )
 
 
-PARTS = {"qualities": qualities, "pages": pages, "times": times}
+PARTS = {"qualities": qualities, "nonsense": nonsense_flagged, "pages": pages, "times": times}
 
 
 @one_line_errors()
@@ -248,7 +290,7 @@ def main() -> None:
     for part in options.parts:
         rows = [{"part": part, **row, **where()} for row in PARTS[part](digits, pictures)]
         mh.results.add_rows(mh.results.HANDWRITING, rows, replacing={"part": part})
-    print(handwriting(), pages_by_kind(), sep="\n\n")
+    print(tables.handwriting(), tables.nonsense(), tables.pages_by_kind(), sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -265,10 +265,20 @@ def attacks() -> str:
 def handwriting() -> str:
     """Digits that do not look like MNIST's, things that are none, and the time it takes."""
     rows = results.read_rows(results.HANDWRITING)
-    rows = rows[~rows["part"].str.startswith("pages")]
+    rows = rows[~rows["part"].isin(["nonsense", "pages", "pages, before"])]
     groups = rows.groupby(["name", "unit"], sort=False)["value"]
     lines = [(name, f"{spread(runs, unit=1)}", unit) for (name, unit), runs in groups]
     return markdown("|mean ± sd|unit", lines)
+
+
+def nonsense() -> str:
+    """What of made nonsense and of mistakes is flagged, by each way, in per cent."""
+    rows = results.read_rows(results.HANDWRITING)
+    kinds = rows[rows["part"] == "nonsense"].groupby("name", sort=False)["value"]
+    cells = {str(name): spread(runs, unit=1) for name, runs in kinds}
+    ways = [name.removeprefix("nonsense: ") for name in cells if name.startswith("nonsense")]
+    lines = [(way, cells[f"nonsense: {way}"], cells[f"mistakes: {way}"]) for way in ways]
+    return markdown("flagged by|nonsense, %|mistakes on validation, %", lines)
 
 
 def pages_by_kind() -> str:
@@ -423,6 +433,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "corruptions": corruptions,
     "attacks": attacks,
     "handwriting": handwriting,
+    "nonsense": nonsense,
     "pages": pages_by_kind,
     "race": race,
     "cold": cold,

@@ -16,14 +16,13 @@ from importlib import import_module as _import_module
 from types import ModuleType as _ModuleType
 from typing import Any as _Any
 
+from mnist_helpers.certainty import Certainty, fit_certainty
 from mnist_helpers.data import DigitSet, Mnist, load_mnist
 from mnist_helpers.device import RecipeError, resolve_device, versions
 from mnist_helpers.evaluation import (
-    Certainty,
     Report,
     evaluate,
     expected_calibration_error,
-    fit_certainty,
     loss_and_accuracy,
     mcnemar,
     mean_interval,

@@ -129,7 +129,8 @@ def train(
     if history.interrupted:
         fail(f"stopped; go on with: train {model} --out {out} --resume", code=130)
     report = mh.evaluate(network, digits.test)
-    mh.save_run(out, network, recipe, report, history, mh.fit_certainty(network, parts[1]))
+    certainty = mh.fit_certainty(network, parts[1], train=parts[0])
+    mh.save_run(out, network, recipe, report, history, certainty)
     _plot(out, history, report, digits.test, recipe.seed)
     print(report)
     if entry.claim:
@@ -218,11 +219,12 @@ def predict(
     run_dir: RunDir,
     images: Annotated[list[Path], typer.Argument(help="Photos, scans or drawings of digits.")],
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list, for machines.")] = False,
+    each: Annotated[bool, typer.Option("--each", help="A line a digit: its probability.")] = False,
     explain: Annotated[
         Path | None, typer.Option(help="A new PNG file: how each digit was found (the first 40).")
     ] = None,
 ) -> None:
-    """Print path, digit and probability, one line a digit, row by row, from left to right.
+    """Print each page as it is written, a line a row; then how many marks are no digits.
 
     An image that cannot be read is reported, the others are predicted; then the exit code is 2.
     """
@@ -233,43 +235,37 @@ def predict(
     network, run = mh.load_run(run_dir)
     if run.certainty is None:
         typer.echo(f"{run_dir} has no temperature: train again to learn what is not sure", err=True)
-    readings: list[tuple[Path, Any]] = []
+    shown: list[tuple[Path, Any]] = []  # not more: a picture's steps take megabytes
+    entries: list[dict[str, Any]] = []
     failed = False
     for path in images:
         try:
-            for one in mh.handwriting.read_digits(network, path, run.certainty):
-                if explain is None or len(readings) >= EXPLAINED:
-                    one.found.steps.clear()  # a picture's steps take megabytes
-                readings.append((path, one))
-                if not as_json:
-                    print(f"{mh.handwriting.image_files.file_name(path)}  {one}")
+            page = mh.handwriting.read_digits(network, path, run.certainty)
         except mh.DataError as error:
             failed = True
             typer.echo(f"mnist-helpers: {error}", err=True)
+            continue
+        shown += [(path, one) for one in page[: EXPLAINED - len(shown) if explain else 0]]
+        entries += page.entries(str(path))
+        for line in [] if as_json else page.lines(path, each):
+            print(line)
     if as_json:
-        print(json.dumps([_as_row(path, one) for path, one in readings], indent=2))
-    if explain is not None and readings:
-        _write_explanation(explain, readings)
+        print(json.dumps(entries, indent=2))
+    if explain is not None and shown:
+        _write_explanation(explain, shown, len(entries))
     if failed:
         raise typer.Exit(2)
 
 
-def _as_row(path: Path, one: Any) -> dict[str, Any]:
-    """What `predict --json` says of a digit."""
-    row = {"path": str(path), "digit": one.digit, "probability": round(one.probability, 4)}
-    return {**row, "sure": one.sure, "row": one.found.row, "box": list(one.found.box)}
-
-
-def _write_explanation(out: Path, readings: list[tuple[Path, Any]]) -> None:
+def _write_explanation(out: Path, shown: list[tuple[Path, Any]], count: int) -> None:
     """A row a digit, from the picture to 28x28 pixels."""
     from mnist_helpers.handwriting.plots import handwriting_steps
 
-    shown = readings[:EXPLAINED]
     names = [f"{path.name}\n{one}" for path, one in shown]
     figure = handwriting_steps([one.found for _, one in shown], names)
     write_whole(out, mh.plots.as_png(figure))
-    if len(shown) < len(readings):
-        typer.echo(f"{out} shows the first {EXPLAINED} of {len(readings)} digits", err=True)
+    if len(shown) < count:
+        typer.echo(f"{out} shows the first {len(shown)} of {count} marks", err=True)
 
 
 @app.command()

@@ -18,9 +18,6 @@ from torch.nn import functional as F
 if TYPE_CHECKING:
     import pandas as pd
 
-FLAGGED = 0.05  # of the validation digits, as "not sure"
-TEMPERATURES = (0.05, 20.0)  # the search ends there, if a model makes no mistake
-
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
@@ -47,6 +44,30 @@ def predict_logits(model: nn.Module, images: Tensor, batch_size: int = 1_000) ->
     with evaluating(model):
         logits = [model(part.to(weight.device)).float().cpu() for part in images.split(batch_size)]
     return torch.cat(logits)
+
+
+def embeddings(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """What the last linear layer of a model sees of each image, and the logits.
+
+    Args:
+        model, images: as for `predict_logits`.
+
+    Returns:
+        float32 on the CPU: `[N, D]`, and `[N, 10]`.
+
+    Raises:
+        ValueError: the model has no linear layer.
+    """
+    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    if not linear:
+        raise ValueError(f"{type(model).__name__} has no linear layer: there is nothing before it")
+    seen: list[Tensor] = []
+    hook = linear[-1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    try:
+        logits = predict_logits(model, images)
+    finally:
+        hook.remove()
+    return torch.cat(seen).float().cpu(), logits
 
 
 def loss_and_accuracy(model: nn.Module, digits: DigitSet) -> tuple[float, float]:
@@ -236,54 +257,3 @@ def expected_calibration_error(probabilities: Tensor, labels: Tensor, bins: int 
     table = calibration(probabilities, labels, bins)
     gap = (table["confidence"] - table["accuracy"]).abs()
     return float((gap * table["count"]).sum() / table["count"].sum())
-
-
-@dataclass(frozen=True)
-class Certainty:
-    """What makes a model's probabilities honest.
-
-    Attributes:
-        temperature: logits are divided by it before the softmax; above 1, the model is less sure.
-        threshold: the highest probability, 0 to 1, from which on an answer counts as sure.
-
-    Raises:
-        ValueError: the temperature is not positive, or the threshold not in 0 to 1.
-    """
-
-    temperature: float
-    threshold: float
-
-    def __post_init__(self) -> None:
-        if not (0 < self.temperature < math.inf and 0 <= self.threshold <= 1):
-            raise ValueError(f"{self}: the temperature must be above 0, the threshold 0 to 1")
-
-    def is_sure(self, probabilities: Tensor) -> Tensor:
-        """Which rows `[N, 10]`, probabilities made with the temperature, are sure: bool `[N]`."""
-        return probabilities.max(dim=1).values >= self.threshold
-
-
-def fit_certainty(model: nn.Module, validation: DigitSet, flagged: float = FLAGGED) -> Certainty:
-    """Temperature and threshold from digits that the model has not learned from.
-
-    The temperature makes the mean cross-entropy smallest (Guo et al., as above); the answers stay
-    the same. The threshold leaves the part `flagged`, 0 to 1, of these digits as not sure.
-
-    Raises:
-        ValueError: there are no digits, or `flagged` is out of range.
-    """
-    from scipy.optimize import minimize_scalar  # here: slow to import
-
-    if not len(validation):
-        raise ValueError("no validation digits: the temperature is fitted on them")
-    if not 0 <= flagged < 1:
-        raise ValueError(f"flagged is {flagged}: it must be at least 0 and under 1")
-    logits, labels = predict_logits(model, validation.images).double(), validation.labels.cpu()
-    bounds = [math.log2(bound) for bound in TEMPERATURES]
-    found = minimize_scalar(
-        lambda power: F.cross_entropy(logits / 2**power, labels).item(),
-        bounds=bounds,
-        method="bounded",
-    )
-    temperature = 2 ** float(found.x)
-    top = (logits / temperature).softmax(dim=1).max(dim=1).values
-    return Certainty(temperature, float(top.quantile(flagged)))

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mnist_helpers.certainty import Certainty
 from mnist_helpers.data import DigitSet
 from mnist_helpers.device import versions
-from mnist_helpers.evaluation import Certainty, Report
+from mnist_helpers.evaluation import Report
 from mnist_helpers.files import (
     CheckpointError,
     damage_named,
@@ -44,7 +45,7 @@ class Run:
         device: where it was trained. precision: in what, `float32` or `bfloat16`.
         train_seconds: wall time of all epochs.
         versions: of Python, torch and this package.
-        certainty: temperature and threshold of its probabilities; None if they were not fitted.
+        certainty: temperature and limits of its answers; None if they were not fitted.
         weights_sha256: of `model.safetensors`; empty in older runs.
         metrics: the contents of `metrics.json`; empty before an evaluation.
     """
@@ -75,7 +76,7 @@ def save_run(
 
     Files of those names are replaced. Without a report there is no `metrics.json`: give one to
     `save_report` later. The weights are saved as they are in `model`, a `certainty` as part of
-    the run.
+    the run, its centres in `centres.safetensors`.
 
     Raises:
         CheckpointError: the folder cannot be written.
@@ -84,8 +85,8 @@ def save_run(
     run = _describe(model, recipe, history, finished=not history.interrupted)
     content = tensor_file(model.state_dict(), {"model": run["model"]})
     run["weights_sha256"] = hashlib.sha256(content).hexdigest()
-    run["certainty"] = asdict(certainty) if certainty else None
     write_whole(folder / WEIGHTS, content)
+    run["certainty"] = certainty.save(folder) if certainty else None
     write_whole(folder / "history.csv", history.to_frame().to_csv(index=False).encode())
     (folder / METRICS).unlink(missing_ok=True)
     write_json(folder / RUN, run)
@@ -288,7 +289,7 @@ def _as_run(values: Mapping[str, Any], path: Path) -> Run:
     with damage_named(path):
         fields = {name: values[name] for name in Run.__annotations__ if name in values}
         if fields.get("certainty"):
-            fields["certainty"] = Certainty(**fields["certainty"])
+            fields["certainty"] = Certainty.load(path.parent, fields["certainty"])
         return Run(**fields)
 
 

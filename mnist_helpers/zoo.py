@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from mnist_helpers import models
+from mnist_helpers.certainty import fit_certainty
 from mnist_helpers.data import Mnist
-from mnist_helpers.evaluation import fit_certainty
 from mnist_helpers.models import DigitClassifier
 from mnist_helpers.recipes import Recipe
 from mnist_helpers.runs import RUN, load_run, save_run
@@ -162,5 +162,6 @@ def load_or_train(name: str, digits: Mnist, run_dir: str | Path) -> nn.Module:
     model = entry.build(seed=entry.recipe.seed)
     history = fit(model, train, validation, entry.recipe)
     if not history.interrupted:
-        save_run(run_dir, model, entry.recipe, None, history, fit_certainty(model, validation))
+        certainty = fit_certainty(model, validation, train=train)
+        save_run(run_dir, model, entry.recipe, None, history, certainty)
     return model

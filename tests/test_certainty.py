@@ -1,4 +1,4 @@
-"""certainty.py: temperature and threshold."""
+"""certainty.py: temperature, limits, distance to the training digits."""
 
 import dataclasses
 import math
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import softmax
+from sklearn.neighbors import NearestNeighbors
 from torch import nn
 
 
@@ -92,10 +93,53 @@ def test_load_or_train_fits_it_on_its_validation_digits_and_keeps_it(
     entry = dataclasses.replace(mh.ZOO["two_conv"], recipe=recipe)
     monkeypatch.setitem(mh.ZOO, "two_conv", entry)
     model = mh.load_or_train("two_conv", mh.Mnist(digits, digits, "made"), tmp_path).cpu()
-    fitted = mh.fit_certainty(model, digits.split(1 / 12, seed=0)[1])
+    train, validation = digits.split(1 / 12, seed=0)
+    fitted = mh.fit_certainty(model, validation, train=train)
     stored = mh.load_run(tmp_path)[1].certainty
     assert stored.temperature == pytest.approx(fitted.temperature, rel=0.01)
     assert stored.threshold == pytest.approx(fitted.threshold, abs=0.01)
     for certainty in (fitted, None):
         mh.save_run(tmp_path, model, recipe, None, mh.History("cpu", "float32"), certainty)
-        assert mh.load_run(tmp_path)[1].certainty == certainty
+        loaded = mh.load_run(tmp_path)[1].certainty
+        assert loaded == certainty
+        if certainty:
+            assert torch.equal(loaded.centres, fitted.centres)
+            kept = (tmp_path / "centres.safetensors").read_bytes()
+    mh.save_run(tmp_path, model, recipe, None, mh.History("cpu", "float32"), fitted)
+    for damage in (kept[:100], None):
+        (tmp_path / "centres.safetensors").unlink()
+        if damage:
+            (tmp_path / "centres.safetensors").write_bytes(damage)
+        with pytest.raises(mh.CheckpointError, match=r"centres\.safetensors is (damaged|missing)"):
+            mh.load_run(tmp_path)
+
+
+def test_what_lies_far_from_the_training_digits_is_not_sure(make_digits, make_tiny):
+    """Against brute force by scikit-learn; the model's last layer sees the pixels themselves."""
+    train, validation, model = make_digits(400), make_digits(200, seed=1), make_tiny()
+    certainty = mh.fit_certainty(model, validation, 0.1, train=train)
+    assert certainty.centres.shape == (400, 784)  # 40 of each digit: each is a centre
+    assert certainty.centres.dtype == torch.float16
+
+    def unit(images):
+        scaled = mh.Normalize()(images).flatten(1)
+        return (scaled / scaled.norm(dim=1, keepdim=True)).numpy()
+
+    noise = torch.randint(0, 256, (50, 1, 28, 28), dtype=torch.uint8)
+    for images in (validation.images, noise):
+        embedded, logits = mh.evaluation.embeddings(model, images)
+        assert torch.equal(logits, mh.predict_logits(model, images))
+        nearest = NearestNeighbors(n_neighbors=1).fit(unit(train.images))
+        far = certainty.distances(embedded)
+        assert far.numpy() == pytest.approx(nearest.kneighbors(unit(images))[0][:, 0], abs=2e-3)
+        sure = certainty.is_sure(mh.predict(model, images, certainty.temperature), far)
+        if images is noise:
+            assert not sure.any()
+            assert (far > certainty.no_digit).all()
+        else:
+            assert 1 - sure.double().mean() == pytest.approx(0.1, abs=0.011)
+
+
+def test_a_model_without_a_linear_layer_has_no_embeddings():
+    with pytest.raises(ValueError, match="Fixed has no linear layer"):
+        mh.fit_certainty(*made(1.0), train=made(1.0)[1])

@@ -193,12 +193,13 @@ def photo(tmp_path):
     return path
 
 
-def test_predict_prints_a_line_a_digit_or_json(trained, pictures, photo):
+def test_predict_prints_a_line_a_row_a_line_a_digit_or_json(trained, pictures, photo):
     network, run = mh.load_run(trained[0])
     paths = [*pictures, photo]
     readings = [(path, mh.handwriting.read_digits(network, path, run.certainty)) for path in paths]
     expected = [(path, one) for path, several in readings for one in several]
-    lines = done("predict", trained[0], *paths).splitlines()
+    assert "1 0 7" in done("predict", trained[0], photo).split("not sure")[0]  # far apart
+    lines = done("predict", trained[0], "--each", *paths).splitlines()
     for line, (path, one) in zip(lines, expected, strict=True):
         doubt = "" if one.sure else "  not sure"
         assert line == f"{path}  {one.digit}  {one.probability:.4f}{doubt}"
@@ -206,6 +207,7 @@ def test_predict_prints_a_line_a_digit_or_json(trained, pictures, photo):
     for row, (path, one) in zip(rows, expected, strict=True):
         assert (row["path"], row["digit"], row["sure"]) == (str(path), one.digit, one.sure)
         assert (row["row"], (*row["box"],)) == (one.found.row, one.found.box)
+        assert path != photo or row["column"] == (*[1, 0, 7],).index(one.digit)
         assert row["probability"] == pytest.approx(one.probability, abs=1e-4)
     three = rows[2:]  # of the photo, from left to right
     assert [row["digit"] for row in three] == [1, 0, 7]
@@ -217,7 +219,9 @@ def test_predict_reports_a_broken_image_and_reads_the_others(trained, pictures, 
     Image.new("L", (200, 200), 255).save(blank)
     result = call("predict", trained[0], pictures[0], broken, photo, blank, pictures[1])
     assert result.exit_code == 2
-    assert len(result.stdout.splitlines()) == 5
+    assert [line.split("  ")[0] for line in result.stdout.splitlines()] == [
+        str(path) for path in (pictures[0], photo, pictures[1])
+    ]
     first, second = result.stderr.splitlines()
     assert str(broken) in first
     assert "not a readable image" in first
@@ -235,7 +239,7 @@ def test_predict_explains_some_digits_in_a_picture(trained, pictures, photo, tmp
     for path in (photo, pictures[0]):
         result = call("predict", trained[0], path, "--explain", out)
         assert result.stdout == done("predict", trained[0], path)
-        assert ("the first 2 of 3 digits" in result.stderr) == (path == photo)
+        assert ("the first 2 of 3 marks" in result.stderr) == (path == photo)
         with Image.open(out) as image:
             assert image.format == "PNG"
             heights.append(image.size[1])

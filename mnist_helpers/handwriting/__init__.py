@@ -7,4 +7,4 @@ from mnist_helpers.handwriting.digits import FoundDigit, digit_from_image, digit
 from mnist_helpers.handwriting.ink import find_ink
 from mnist_helpers.handwriting.marks import DigitNotFound
 from mnist_helpers.handwriting.paper import digit_strokes, draw_strokes, page, pasted, photographed
-from mnist_helpers.handwriting.reading import Reading, read_digits
+from mnist_helpers.handwriting.reading import PageReading, Reading, read_digits

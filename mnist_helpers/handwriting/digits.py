@@ -86,7 +86,7 @@ def digits_from_image(image: Any) -> list[FoundDigit]:
             left, top, right, bottom = (round(edge * pixel) for edge in box.tolist())
             given_box = left, top, min(right, width), min(bottom, height)
             cut = _cut_out(ink, marks, members, box, slope)
-            small = _as_mnist(cut)
+            small = as_mnist(cut)
             own_steps = {**steps, "cut out": cut, "28 x 28": small}
             found.append(FoundDigit(torch.from_numpy(small)[None], given_box, number, own_steps))
     return found
@@ -97,8 +97,7 @@ def _cut_out(
 ) -> np.ndarray:
     """The ink of one digit, in its box, without what surrounds it: float32 `[h, w]`, 0 to 1.
 
-    It is turned upright where its row falls or rises. Its strokes leave a trace on 20x20 pixels:
-    thin ones grow.
+    It is turned upright where its row falls or rises.
     """
     left, top, right, bottom = box
     own = np.isin(marks.labels[top:bottom, left:right], members + 1)
@@ -109,12 +108,17 @@ def _cut_out(
     cut = np.where(near, values / np.percentile(values[own], 75), 0).clip(0, 1)
     if abs(slope) > STRAIGHT:
         angle = np.degrees(np.arctan(slope))
-        cut = _close(rotate(np.pad(cut, 2), angle, order=1))
-        own = cut > 0.4 * cut.max()
+        cut = close_around(rotate(np.pad(cut, 2), angle, order=1))
+    return cut.astype(np.float32)
+
+
+def _thickened(cut: np.ndarray) -> np.ndarray:
+    """The ink, whose strokes leave a trace on 20x20 pixels: thin ones grow."""
+    own, size = cut > 0.4 * cut.max(), max(cut.shape)
     outline = own & ~minimum_filter(own, 3, mode="constant")
     missing = THINNEST / INNER * size - 2 * own.sum() / outline.sum()  # of the mean thickness
     block = max(1, size // (140 if missing > 1 else 1_000))  # growing is slow on many pixels
-    cut = shrunk(cut.astype(np.float32), block)
+    cut = shrunk(cut, block)
     grow = round(missing / 2 / block)
     if grow < 1:
         return cut
@@ -123,14 +127,15 @@ def _cut_out(
     return maximum_filter(np.pad(cut, grow), footprint=disk)
 
 
-def _close(ink: np.ndarray) -> np.ndarray:
+def close_around(ink: np.ndarray) -> np.ndarray:
     """Ink without empty rows and columns around it."""
     y, x = (np.flatnonzero(ink.max(axis=axis) > 0.3 * ink.max()) for axis in (1, 0))
     return ink[y[0] : y[-1] + 1, x[0] : x[-1] + 1]
 
 
-def _as_mnist(cut: np.ndarray) -> np.ndarray:
+def as_mnist(cut: np.ndarray) -> np.ndarray:
     """uint8 `[28, 28]`: the longer side 20 pixels long, the centre of mass in the centre."""
+    cut = _thickened(cut)
     side = round(max(cut.shape) * SIDE / INNER)
     square = np.zeros((side, side), dtype=np.float32)
     top, left = (side - np.array(cut.shape)) // 2

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import traitlets
-from mnist_helpers.evaluation import Certainty
+from mnist_helpers.certainty import Certainty
 from mnist_helpers.handwriting.digits import DigitNotFound, digit_from_image
 from mnist_helpers.handwriting.paper import Stroke, draw_strokes
 from mnist_helpers.prediction import predict

@@ -10,7 +10,7 @@ import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from mnist_helpers.mnist_files import DataError
@@ -20,6 +20,7 @@ from torch import Tensor
 WORKING_PIXELS = 1_280 * 960  # an area, not a side: a long strip of digits stays readable
 MAX_PIXELS = 64_000_000  # more than most cameras give; 256 MB when decoded
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")  # others have slow, odd readers
+HEIF_BRANDS = (b"heic", b"heix", b"mif1", b"msf1", b"heim", b"heis")
 EXIF_TURNS = {
     2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE",
     6: "ROTATE_270", 7: "TRANSVERSE", 8: "ROTATE_90",
@@ -90,13 +91,30 @@ def open_image(path: str | os.PathLike) -> Iterator[Any]:
             raise DataError("is a pipe or a device: name an image file")
         if not status.st_size:
             raise ValueError("it is empty")
-        with open(path, "rb") as handle, Image.open(handle, formats=FORMATS) as file:
+        with (
+            open(path, "rb") as handle,
+            Image.open(handle, formats=[*FORMATS, *_phone_formats(handle)]) as file,
+        ):
             _check_size(*file.size)
             if file.format != "MPO" and getattr(file, "is_animated", False):
                 # the pages of a damaged TIFF can take for ever to count
                 count = "several" if file.format == "TIFF" else getattr(file, "n_frames", 2)
                 raise DataError(f"is an animation of {count} pictures: save one of them")
             yield file
+
+
+def _phone_formats(handle: BinaryIO) -> list[str]:
+    """HEIF, which phones write, if the file is one; DataError where nothing can read it."""
+    start = handle.read(12)
+    handle.seek(0)
+    if start[4:8] != b"ftyp" or start[8:12] not in HEIF_BRANDS:
+        return []
+    try:
+        from pillow_heif import register_heif_opener  # here: not everybody has it
+    except ImportError:
+        raise DataError("is a HEIC photo: pip install pillow-heif, or save it as JPEG") from None
+    register_heif_opener(thumbnails=False)
+    return ["HEIF"]
 
 
 @contextmanager

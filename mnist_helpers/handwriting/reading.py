@@ -1,13 +1,23 @@
 """What a model reads in a photo, a scan or a drawing (09_handwriting.ipynb)."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
-from mnist_helpers.evaluation import Certainty
-from mnist_helpers.handwriting.digits import FoundDigit, digits_from_image
+from mnist_helpers.certainty import Certainty
+from mnist_helpers.evaluation import embeddings
+from mnist_helpers.handwriting.cuts import likeliest, pieces
+from mnist_helpers.handwriting.digits import FoundDigit, as_mnist, digits_from_image
+from mnist_helpers.handwriting.image_files import file_name
 from mnist_helpers.prediction import predict
 from torch import Tensor, nn
+
+NARROWEST, SURELY_ONE = 0.9, 1.3  # width by height: of what may be cut; of one digit, if sure
+STRANGE, WIDE, ONE_MORE, DOUBT = 12.0, 8.0, 1.0, 3.0  # what speaks for cuts, and against them
+SPACE = 0.8  # of the height of a row: a wider gap is a space
 
 
 class Reading(NamedTuple):
@@ -16,8 +26,9 @@ class Reading(NamedTuple):
     Attributes:
         digit: 0 to 9.
         probability: of this digit, 0 to 1.
-        sure: whether the probability reaches the threshold; None if there is none.
+        sure: whether probability and distance are within the limits; None if there are none.
         probabilities: float32 `[10]`.
+        distance: from the training digits; see `Certainty.distances`.
         found: the digit as MNIST would have it, its box and the steps.
     """
 
@@ -25,6 +36,7 @@ class Reading(NamedTuple):
     probability: float
     sure: bool | None
     probabilities: Tensor
+    distance: float
     found: FoundDigit
 
     def __str__(self) -> str:
@@ -32,16 +44,73 @@ class Reading(NamedTuple):
         return f"{self.digit}  {self.probability:.4f}{doubt}"
 
 
-def read_digits(model: nn.Module, image: Any, certainty: Certainty | None = None) -> list[Reading]:
+class PageReading(list[Reading]):
+    """The digits on a page, row by row, from left to right; as text, a line for each row.
+
+    Attributes:
+        left_out: marks that are further from the training digits than `Certainty.no_digit`.
+    """
+
+    def __init__(self, readings: Sequence[Reading], certainty: Certainty | None) -> None:
+        limit = certainty.no_digit if certainty else np.inf
+        super().__init__(one for one in readings if one.distance <= limit)
+        self.left_out = [one for one in readings if one.distance > limit]
+
+    @property
+    def rows(self) -> list[list[Reading]]:
+        """The digits of each row that has any."""
+        numbers = sorted({one.found.row for one in self})
+        return [[one for one in self if one.found.row == number] for number in numbers]
+
+    def __str__(self) -> str:
+        return "\n".join(_line(row) for row in self.rows)
+
+    def lines(self, path: Path, each: bool = False) -> list[str]:
+        """What `predict` prints: a line a row, or a line a digit; then what was left out."""
+        lines = [str(one) for one in self] if each else str(self).splitlines()
+        if self.left_out:
+            lines.append(f"left out, unlike any digit: {len(self.left_out)}")
+        return [f"{file_name(path)}  {line}" for line in lines]
+
+    def entries(self, path: str) -> list[dict[str, Any]]:
+        """What `predict --json` says of each digit, then of what was left out (no digit)."""
+        places = [(one, column) for row in self.rows for column, one in enumerate(row)]
+        return [
+            {
+                "path": path,
+                "digit": None if column is None else one.digit,
+                "probability": None if column is None else round(one.probability, 4),
+                "sure": one.sure,
+                "row": one.found.row,
+                "column": column,
+                "box": list(one.found.box),
+            }
+            for one, column in [*places, *((one, None) for one in self.left_out)]
+        ]
+
+
+def _line(row: Sequence[Reading]) -> str:
+    """The digits of a row, with spaces where the gaps are wide, and which of them are not sure."""
+    boxes = np.array([one.found.box for one in row])
+    gaps = boxes[1:, 0] - boxes[:-1, 2] > SPACE * np.median(boxes[:, 3] - boxes[:, 1])
+    text = str(row[0].digit)
+    for one, gap in zip(row[1:], gaps, strict=True):
+        text += f"{' ' if gap else ''}{one.digit}"
+    doubts = [str(one.digit) for one in row if one.sure is False]
+    return f"{text}  not sure: {', '.join(doubts)}" if doubts else text
+
+
+def read_digits(model: nn.Module, image: Any, certainty: Certainty | None = None) -> PageReading:
     """What a model reads in a photo, a scan or a drawing: each digit, row by row.
 
     Args:
         model: gives logits.
         image: a path, a Pillow image or an array; see `digit_from_image`.
-        certainty: temperature and threshold from `fit_certainty`, or those of a saved run.
+        certainty: from `fit_certainty`, or that of a saved run. If it knows the training digits,
+            digits that touch are cut apart, and what is no digit is left out.
 
     Raises:
-        DigitNotFound: there is no digit.
+        DigitNotFound: there is no mark that may be a digit.
         DataError: it is no readable image.
     """
     return read_found(model, digits_from_image(image), certainty)
@@ -49,11 +118,61 @@ def read_digits(model: nn.Module, image: Any, certainty: Certainty | None = None
 
 def read_found(
     model: nn.Module, found: Sequence[FoundDigit], certainty: Certainty | None = None
-) -> list[Reading]:
+) -> PageReading:
     """The same for digits that were found before, at least one."""
+    readings = []
+    for one in _read(model, found, certainty):
+        height, width = one.found.steps["cut out"].shape
+        narrow = width < (SURELY_ONE if one.sure else NARROWEST) * height
+        if certainty is None or certainty.centres is None or narrow:
+            readings.append(one)
+        else:
+            readings.extend(_cut_apart(model, one, certainty, width / height))
+    return PageReading(readings, certainty)
+
+
+def _read(
+    model: nn.Module, found: Sequence[FoundDigit], certainty: Certainty | None
+) -> list[Reading]:
+    """A reading for each."""
     images = torch.stack([digit.image for digit in found])
+    distances, sure = torch.zeros(len(found)), [None] * len(found)
     probabilities = predict(model, images, certainty.temperature if certainty else 1.0)
+    if certainty is not None:
+        if certainty.centres is not None:
+            distances = certainty.distances(embeddings(model, images)[0])
+        sure = certainty.is_sure(probabilities, distances).tolist()
     best, digits = probabilities.max(dim=1)
-    sure = certainty.is_sure(probabilities).tolist() if certainty else [None] * len(found)
-    rows = zip(digits.tolist(), best.tolist(), sure, probabilities, found, strict=True)
+    rows = zip(
+        digits.tolist(), best.tolist(), sure, probabilities, distances.tolist(), found, strict=True
+    )
     return [Reading(*row) for row in rows]
+
+
+def _cut_apart(
+    model: nn.Module, whole: Reading, certainty: Certainty, wide: float
+) -> list[Reading]:
+    """Several digits, if the model believes in them far more than in one; else the one."""
+    parts, places = pieces(whole.found.steps["cut out"])
+    if not parts:
+        return [whole]
+    found = []
+    left, _, right, _ = whole.found.box
+    for (first, last), ink in parts.items():
+        small = as_mnist(ink)
+        start, end = (round(left + place * (right - left)) for place in places[[first, last]])
+        box = (start, whole.found.box[1], end, whole.found.box[3])
+        steps = {**whole.found.steps, "cut out": ink, "28 x 28": small}
+        image = torch.from_numpy(small)[None]
+        found.append(replace(whole.found, image=image, box=box, steps=steps))
+    readings = dict(zip(parts, _read(model, found, certainty), strict=True))
+    energies = {span: _energy(one, certainty) + ONE_MORE for span, one in readings.items()}
+    energy, spans = likeliest(energies, len(places) - 1)
+    doubt = _energy(whole, certainty) + ONE_MORE + WIDE * (wide - 1)
+    return [readings[span] for span in spans] if energy + DOUBT < doubt else [whole]
+
+
+def _energy(one: Reading, certainty: Certainty) -> float:
+    """How little the model believes in a reading: 0 if it is sure, and more without a bound."""
+    too_far = max(0.0, one.distance / certainty.farthest - 1)
+    return float(-np.log(one.probability) + STRANGE * too_far)

@@ -526,3 +526,18 @@ def test_memory_is_bounded(tmp_path):
     )
     assert enough.stdout == "(10000, 6000)\n", enough.stderr
     assert "MemoryError" in too_little.stderr  # so the limit holds
+
+
+def test_photos_of_phones_are_read_where_pillow_heif_is(tmp_path, monkeypatch):
+    heif = pytest.importorskip("pillow_heif")
+    heif.register_heif_opener()
+    path = tmp_path / "photo.HEIC"
+    large = np.kron(COLOUR, np.ones((8, 8, 1), np.uint8))
+    path.write_bytes(encoded(Image.fromarray(large), "HEIF", quality=95))
+    picture = read_picture(path)
+    assert picture.pixels.shape == large.shape
+    assert abs(picture.pixels - large / 255).mean() < 0.02
+    path.write_bytes(path.read_bytes()[:400])
+    assert "not a readable image" in refusal(path)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    assert refusal(path).endswith("is a HEIC photo: pip install pillow-heif, or save it as JPEG")

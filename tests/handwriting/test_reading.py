@@ -1,0 +1,117 @@
+"""reading.py and cuts.py: pages as text, digits that touch, what is no digit."""
+
+from itertools import combinations
+
+import mnist_helpers as mh
+import numpy as np
+import pytest
+import torch
+from mnist_helpers.handwriting.cuts import likeliest, pieces
+from mnist_helpers.handwriting.reading import PageReading, Reading, read_digits
+
+
+@pytest.fixture(scope="module")
+def reader(sample):
+    """A model that learned from the sample, and how sure it is."""
+    train, validation = sample.train.split(1 / 8, seed=0)
+    model = mh.ZOO["fast_994"].build(seed=0)
+    recipe = mh.Recipe(
+        **{**vars(mh.ZOO["fast_994"].recipe), "epochs": 6, "epoch_size": None, "batch_size": 128}
+    )
+    mh.fit(model, train, validation, recipe, verbose=False)
+    return model, mh.fit_certainty(model, validation, train=train)
+
+
+def side_by_side(images, overlap):
+    """Digits `[28, 28]` on white, eight times as large, whose ink overlaps by so many pixels."""
+    ink = [image[:, np.flatnonzero(image.max(axis=0) > 100)] for image in images]
+    ink = [np.pad(part[:, : part.shape[1] + 1], 0) for part in ink]
+    width = sum(part.shape[1] - overlap for part in ink) + overlap
+    row, left = np.zeros((28, width), np.uint8), 0
+    for part in ink:
+        np.maximum(row[:, left : left + part.shape[1]], part, out=row[:, left:][:, : part.shape[1]])
+        left += part.shape[1] - overlap
+    return 255 - np.kron(np.pad(row, 20), np.ones((8, 8), np.uint8))
+
+
+@pytest.mark.slow
+def test_digits_that_touch_are_cut_apart_and_single_ones_are_not(reader, sample):
+    model, certainty = reader
+    images, labels = sample.test.images[:, 0].numpy(), sample.test.labels.tolist()
+    pairs = [(first, first + 1) for first in range(0, 120, 2)]
+    right = without = 0
+    for pair in pairs:
+        picture = side_by_side(images[list(pair)], overlap=1)
+        expected = [labels[index] for index in pair]
+        right += [one.digit for one in read_digits(model, picture, certainty)] == expected
+        plain = mh.Certainty(certainty.temperature, certainty.threshold)
+        without += [one.digit for one in read_digits(model, picture, plain)] == expected
+    assert right > without + 0.2 * len(pairs)
+    assert right > 0.6 * len(pairs)
+    alone = [read_digits(model, side_by_side(images[[i]], 0), certainty) for i in range(100)]
+    assert sum(len(page) + len(page.left_out) > 1 for page in alone) <= 1
+
+
+def test_pieces_lie_where_the_ink_is_thin_and_cover_it():
+    """Two blocks of ink and a thin bridge between them: the cut goes through the bridge."""
+    ink = np.zeros((80, 140), np.float32)
+    ink[:, :60] = ink[:, 80:] = 1
+    ink[38:42, 60:80] = 1
+    parts, places = pieces(ink)
+    middle = [number for number, place in enumerate(places) if 60 / 140 <= place <= 80 / 140]
+    assert middle
+    assert np.all(np.diff(places) > 0)
+    left, right = parts[0, middle[0]], parts[middle[0], len(places) - 1]
+    assert left.sum() + right.sum() == pytest.approx(ink.sum() / 4, rel=0.02)  # half as large
+
+
+def test_the_likeliest_way_is_the_best_of_all_ways():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        spans = [span for span in combinations(range(7), 2) if rng.random() < 0.6]
+        energies = {span: float(rng.random()) for span in spans}
+        ways = []
+        for count in range(6):
+            for inner in combinations(range(1, 6), count):
+                way = list(zip((0, *inner), (*inner, 6), strict=True))
+                if all(span in energies for span in way):
+                    ways.append((sum(energies[span] for span in way), way))
+        energy, way = likeliest(energies, 6)
+        assert (energy, way) == min(ways, default=(np.inf, []), key=lambda one: one[0])
+
+
+def test_a_page_reads_as_it_is_written():
+    def one(digit, left, row=0, sure=True, distance=0.5):
+        found = mh.handwriting.FoundDigit(
+            None, (left, 100 * row, left + 30, 100 * row + 50), row, {}
+        )
+        return Reading(digit, 0.9, sure, torch.ones(10) / 10, distance, found)
+
+    marks = [
+        one(1, 0),
+        one(2, 40),
+        one(3, 120, sure=False),
+        one(4, 0, row=2),
+        one(7, 0, 1, False, 2),
+    ]
+    page = PageReading(marks, mh.Certainty(1.0, 0.5, no_digit=1.0))
+    assert str(page) == "12 3  not sure: 3\n4"
+    assert page.lines("a.png")[-1] == "a.png  left out, unlike any digit: 1"
+    entries = page.entries("a.png")
+    assert [entry["digit"] for entry in entries] == [1, 2, 3, 4, None]
+    assert [entry["column"] for entry in entries] == [0, 1, 2, 0, None]
+    assert page.left_out == marks[-1:]
+
+
+@pytest.mark.slow
+def test_what_is_no_digit_is_left_out_or_not_sure(reader):
+    """Scribbles; those further away than any digit are left out."""
+    model, certainty = reader
+    rng, sure, left_out = np.random.default_rng(0), 0, 0
+    for _ in range(40):
+        drawn = mh.handwriting.draw_strokes([rng.uniform(0.15, 0.85, (9, 2))], 280, 12)
+        page = read_digits(model, 255 - drawn, certainty)
+        sure += any(one.sure for one in page)
+        left_out += len(page.left_out)
+    assert sure <= 10
+    assert left_out >= 10
