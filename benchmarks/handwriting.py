@@ -2,7 +2,7 @@
 scikit-learn, whole pages of many kinds; how often letters, scribbles and blank paper are flagged;
 and how long it takes. Rows go to mnist_helpers/results/handwriting.csv.
 
-    python benchmarks/handwriting.py [qualities] [nonsense] [pages] [times]
+    python benchmarks/handwriting.py [qualities] [pens] [nonsense] [pages] [times]
 """
 
 import argparse
@@ -150,11 +150,11 @@ def milliseconds(name: str, work: Callable[[], object], count: int) -> Rows:
         yield {"name": name, "seed": number, "value": value, "unit": "ms"}
 
 
-def trained(digits: mh.Mnist) -> Iterator[tuple[torch.nn.Module, mh.Certainty]]:
+def trained(digits: mh.Mnist, name: str = MODEL) -> Iterator[tuple[torch.nn.Module, mh.Certainty]]:
     """The model with each seed, and how sure it is."""
     train, validation = digits.train.split(1 / 12, seed=0)
     for seed in range(SEEDS):
-        entry = mh.ZOO[MODEL]
+        entry = mh.ZOO[name]
         model = entry.build(seed=seed)
         fitted(model, train, validation, replace(entry.recipe, seed=seed))
         yield model, mh.fit_certainty(model, validation, train=train)
@@ -231,6 +231,23 @@ def qualities(digits: mh.Mnist, pictures: list[np.ndarray]) -> Rows:
             yield {"name": name, "seed": seed, "value": round(value, 2), "unit": unit}
 
 
+def pens(digits: mh.Mnist, _: list[np.ndarray]) -> Rows:
+    """The recipe for other pens, a row for each seed."""
+    others = load_digits()
+    foreign = found((others.images / 16).astype(np.float32))
+    targets = torch.from_numpy(others.target).long()
+    for seed, (model, certainty) in enumerate(trained(digits, "pen")):
+        embedded, logits = mh.evaluation.embeddings(model, foreign)
+        rows = (logits / certainty.temperature).softmax(dim=1)
+        sure = certainty.is_sure(rows, certainty.distances(embedded)).float().mean()
+        for name, value in {
+            "`pen`: 10,000 test digits as they are": mh.evaluate(model, digits.test).accuracy,
+            "`pen`: scikit-learn's 1,797 digits of 8x8": accuracy(model, foreign, targets) / 100,
+            "`pen`: not sure: scikit-learn's digits": 1 - sure.item(),
+        }.items():
+            yield {"name": name, "seed": seed, "value": round(100 * value, 2), "unit": "%"}
+
+
 def nonsense(digits: mh.DigitSet, count: int) -> torch.Tensor:
     """Things made of digits: turned by a quarter, mirrored, two over each other, two halves."""
     rng = np.random.default_rng(0)
@@ -249,7 +266,7 @@ def nonsense_flagged(digits: mh.Mnist, _: list[np.ndarray]) -> Rows:
     """
     train, validation = digits.train.split(1 / 12, seed=0)
     made = nonsense(validation, 2 * COUNT)
-    for seed, (model, _) in enumerate(trained(digits)):
+    for seed, (model, certainty) in enumerate(trained(digits)):
         wrong = mh.predict(model, validation.images).argmax(dim=1) != validation.labels
         for name, (part, centres) in WAYS.items():
             with patch.multiple(CERTAINTY, BY_PROBABILITY=part, CENTRES=centres):
@@ -275,7 +292,13 @@ def times(digits: mh.Mnist, pictures: list[np.ndarray]) -> Rows:
         )
 
 
-PARTS = {"qualities": qualities, "nonsense": nonsense_flagged, "pages": pages, "times": times}
+PARTS = {
+    "qualities": qualities,
+    "pens": pens,
+    "nonsense": nonsense_flagged,
+    "pages": pages,
+    "times": times,
+}
 
 
 @one_line_errors()

@@ -182,6 +182,29 @@ def noise(images: Tensor, generator: Generator | None = None, *, strength: float
     return _like((_floats(images) + sigma * draws).clamp(0, 1), images)
 
 
+def thickness(images: Tensor, generator: Generator | None = None, *, most: float = 0.85) -> Tensor:
+    """Write each image with another pen: thicker or thinner strokes, by up to a pixel a side.
+
+    The brightest (or darkest) pixel of the 3x3 around each place is mixed in.
+
+    Args:
+        most: the largest part of the mixture, 0 to 1; every part up to it, of either, is equally
+            likely.
+
+    Raises:
+        ValueError: `most` is out of its range.
+    """
+    if not 0 <= most <= 1:
+        raise ValueError(f"most is {most}: it must be 0 to 1")
+    pixels = _floats(images)
+    part = most * (2 * _uniform((len(images), 1, 1, 1), images, generator) - 1)
+    if not len(images):
+        return images.clone()
+    thick, thin = F.max_pool2d(pixels, 3, 1, 1), -F.max_pool2d(-pixels, 3, 1, 1)
+    other = torch.where(part > 0, thick, thin)
+    return _like(pixels + part.abs() * (other - pixels), images)
+
+
 def warp(images: Tensor, offsets: Tensor) -> Tensor:
     """Give each pixel the value found `offsets` away from it, bilinear; outside lies 0.
 
@@ -226,7 +249,7 @@ def _like(values: Tensor, images: Tensor) -> Tensor:
 
 # By the name that a Recipe knows them by.
 AUGMENTATIONS: dict[str, Callable[..., Tensor]] = {
-    change.__name__: change for change in (shift, affine, elastic, distort, erase, noise)
+    change.__name__: change for change in (shift, affine, elastic, distort, erase, noise, thickness)
 }
 
 

@@ -3,7 +3,8 @@
 The first five are published systems, each known by its README. What a README leaves open is taken
 from the project's own code, or as is usual, or was decided on validation: see
 benchmarks/README.md. The others are ours: for speed (10_speed.ipynb), for accuracy
-and for smallness (07_regularisation.ipynb), and for corrupted digits (08_robustness.ipynb).
+and for smallness (07_regularisation.ipynb), for corrupted digits (08_robustness.ipynb), and for
+other pens (09_handwriting.ipynb).
 """
 
 import math
@@ -138,6 +139,11 @@ ZOO = {
             augmentation="affine+erase+noise", keep="last",
         ),
         source="two_conv, made robust, tuned on corrupted validation digits",
+    ),
+    "pen": ZooEntry(
+        models.fast,
+        replace(_FAST, epochs=6, augmentation="affine+thickness"),
+        source="fast_99 for other pens than MNIST's, seen to do no harm on validation digits",
     ),
 }  # fmt: skip
 

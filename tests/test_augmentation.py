@@ -37,7 +37,7 @@ def usual(change):
 
 
 def test_the_augmentations_by_name():
-    names = ["shift", "affine", "elastic", "distort", "erase", "noise"]
+    names = ["shift", "affine", "elastic", "distort", "erase", "noise", "thickness"]
     assert {name: getattr(mh.augmentation, name) for name in names} == mh.augmentation.AUGMENTATIONS
 
 
@@ -133,6 +133,7 @@ STILL = {"degrees": 0.0, "pixels": 0.0, "scale": 0.0, "shear": 0.0}
         (mh.augmentation.affine, STILL),
         (mh.augmentation.elastic, {"strength": 0.0}),
         (mh.augmentation.noise, {"strength": 0.0}),
+        (mh.augmentation.thickness, {"most": 0.0}),
     ],
 )
 def test_no_strength_changes_nothing(change, strength):
@@ -149,6 +150,7 @@ def test_no_strength_changes_nothing(change, strength):
         (mh.augmentation.erase, {"smallest": 0}),
         (mh.augmentation.erase, {"smallest": 5, "largest": 4}),
         (mh.augmentation.erase, {"largest": 29}),
+        (mh.augmentation.thickness, {"most": 1.1}),
     ],
 )
 def test_a_strength_out_of_its_range_is_refused(change, strength):
@@ -293,6 +295,14 @@ def noise(images, generator, strength=0.7):
     return (images + deviations * torch.randn(images.shape, generator=generator)).clamp(0, 1)
 
 
+def thickness(images, generator, most=0.85):
+    """Mixed with its grey dilation or erosion."""
+    parts = most * (2 * torch.rand((len(images), 1, 1, 1), generator=generator).numpy() - 1)
+    pixels, around = images.numpy(), (1, 1, 3, 3)
+    others = [ndimage.maximum_filter(pixels, around), ndimage.minimum_filter(pixels, around)]
+    return pixels + abs(parts) * (np.where(parts > 0, *others) - pixels)
+
+
 @pytest.mark.parametrize("size", [(28, 28), (40, 20)])
 @pytest.mark.parametrize(
     ("by_hand", "values"),
@@ -310,6 +320,7 @@ def noise(images, generator, strength=0.7):
         (erase, {"smallest": 20, "largest": 20}),
         (noise, {}),
         (noise, {"strength": 2.0}),
+        (thickness, {}),
     ],
 )
 def test_an_augmentation_is_what_it_is_by_hand(by_hand, values, size):

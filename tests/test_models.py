@@ -40,9 +40,15 @@ LAYERS = {
         *((14 * 9, 14, 4**2), (16, 14, 1), (14, 10, 1)),
     ],
     "robust": TWO_CONV,
+    "pen": FAST,
 }
 NORMALISED = ("record", "tiny")  # all but the last layer, in place of biases
-NAMED = {"robust": "two_conv", "fast_99": "fast", "fast_994": "fast"}  # after their networks
+NAMED = {
+    "robust": "two_conv",
+    "fast_99": "fast",
+    "fast_994": "fast",
+    "pen": "fast",
+}  # after their networks
 TOLD = (nn.Conv2d, nn.Flatten, mh.models.FlattenPixels, nn.Linear)
 DROPOUT = {"two_conv_dropout": 0.5, "vgg": 0.5, "three_conv": 0.5, "record": 0.3}
 
@@ -323,7 +329,7 @@ CLAIMS = {
 
 def test_the_zoo_has_the_five_published_models_in_order_and_then_our_own():
     assert list(mh.PUBLISHED) == list(STATED)
-    assert list(mh.ZOO) == [*STATED, "fast_99", "fast_994", "record", "tiny", "robust"]
+    assert list(mh.ZOO) == [*STATED, "fast_99", "fast_994", "record", "tiny", "robust", "pen"]
     assert all(mh.ZOO[name] is entry for name, entry in mh.PUBLISHED.items())
 
 

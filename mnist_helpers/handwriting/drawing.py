@@ -9,7 +9,7 @@ import traitlets
 from mnist_helpers.certainty import Certainty
 from mnist_helpers.handwriting.digits import DigitNotFound, digit_from_image
 from mnist_helpers.handwriting.paper import Stroke, draw_strokes
-from mnist_helpers.prediction import predict
+from mnist_helpers.handwriting.reading import Reading, read_each
 from torch import Tensor, nn
 
 try:
@@ -58,8 +58,8 @@ class DrawingPad(anywidget.AnyWidget):
 
         Args:
             model: gives logits `[N, 10]` of images `[N, 1, 28, 28]`.
-            certainty: divides the logits by its `temperature`, and calls an answer not sure
-                whose probability is under its `threshold`; None: as the model says, always sure.
+            certainty: its temperature, and its limits of what is sure and what a digit; None: as
+                the model says, always sure.
 
         Raises:
             traitlets.TraitError: strokes of another shape; also when they are set later.
@@ -105,21 +105,23 @@ class DrawingPad(anywidget.AnyWidget):
             message = FULL
         else:
             try:
-                image = digit_from_image(255 - self.drawing).image
+                found = digit_from_image(255 - self.drawing)
             except DigitNotFound as reason:
                 message = str(reason)
             else:
-                rows = predict(self._model, image[None], temperature=self._certainty.temperature)
-                probabilities = rows[0].tolist()
-                message = self._answer(probabilities)
+                image = found.image
+                (reading,) = read_each(self._model, [found], self._certainty)
+                probabilities = reading.probabilities.tolist()
+                message = self._answer(reading)
         self.image = image
         with self.hold_sync():
             self.seen = [] if image is None else image.flatten().tolist()
             self.probabilities, self.message = probabilities, message
 
-    def _answer(self, probabilities: list[float]) -> str:
+    def _answer(self, reading: Reading) -> str:
         """The digit and its probability; two digits where the model is not sure."""
-        first, second = sorted(range(10), key=lambda digit: -probabilities[digit])[:2]
-        sure = probabilities[first] >= self._certainty.threshold
-        digits = f"{first}" if sure else f"not sure: {first} or {second}"
-        return f"{digits}, {100 * probabilities[first]:.0f} %"
+        ranked = reading.probabilities.argsort(descending=True, stable=True)
+        first, second = ranked[:2].tolist()
+        digits = f"{first}" if reading.sure else f"not sure: {first} or {second}"
+        strange = ", unlike any digit" if reading.distance > self._certainty.no_digit else ""
+        return f"{digits}, {100 * reading.probability:.0f} %{strange}"

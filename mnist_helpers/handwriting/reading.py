@@ -121,7 +121,7 @@ def read_found(
 ) -> PageReading:
     """The same for digits that were found before, at least one."""
     readings = []
-    for one in _read(model, found, certainty):
+    for one in read_each(model, found, certainty):
         height, width = one.found.steps["cut out"].shape
         narrow = width < (SURELY_ONE if one.sure else NARROWEST) * height
         if certainty is None or certainty.centres is None or narrow:
@@ -131,10 +131,10 @@ def read_found(
     return PageReading(readings, certainty)
 
 
-def _read(
+def read_each(
     model: nn.Module, found: Sequence[FoundDigit], certainty: Certainty | None
 ) -> list[Reading]:
-    """A reading for each."""
+    """A reading for each, as it is: nothing is cut apart or left out."""
     images = torch.stack([digit.image for digit in found])
     distances, sure = torch.zeros(len(found)), [None] * len(found)
     probabilities = predict(model, images, certainty.temperature if certainty else 1.0)
@@ -152,7 +152,10 @@ def _read(
 def _cut_apart(
     model: nn.Module, whole: Reading, certainty: Certainty, wide: float
 ) -> list[Reading]:
-    """Several digits, if the model believes in them far more than in one; else the one."""
+    """Several digits, if the model believes in them far more than in one; else the one.
+
+    Where a cut goes is a guess, so none of the several is sure.
+    """
     parts, places = pieces(whole.found.steps["cut out"])
     if not parts:
         return [whole]
@@ -165,11 +168,13 @@ def _cut_apart(
         steps = {**whole.found.steps, "cut out": ink, "28 x 28": small}
         image = torch.from_numpy(small)[None]
         found.append(replace(whole.found, image=image, box=box, steps=steps))
-    readings = dict(zip(parts, _read(model, found, certainty), strict=True))
+    readings = dict(zip(parts, read_each(model, found, certainty), strict=True))
     energies = {span: _energy(one, certainty) + ONE_MORE for span, one in readings.items()}
     energy, spans = likeliest(energies, len(places) - 1)
     doubt = _energy(whole, certainty) + ONE_MORE + WIDE * (wide - 1)
-    return [readings[span] for span in spans] if energy + DOUBT < doubt else [whole]
+    if energy + DOUBT >= doubt:
+        return [whole]
+    return [readings[span]._replace(sure=False) for span in spans]
 
 
 def _energy(one: Reading, certainty: Certainty) -> float:

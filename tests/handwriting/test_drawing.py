@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -61,7 +60,7 @@ def test_strokes_become_an_image_probabilities_and_an_answer():
     ],
 )
 def test_certainty_decides_how_sure_the_answer_is(temperature, threshold, message):
-    certainty = SimpleNamespace(temperature=temperature, threshold=threshold)
+    certainty = mh.Certainty(temperature, threshold)
     assert DrawingPad(Tall(), certainty, strokes=ONE).message == message
 
 
