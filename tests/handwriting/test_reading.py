@@ -26,7 +26,6 @@ def reader(sample):
 def side_by_side(images, overlap):
     """Digits `[28, 28]` on white, eight times as large, whose ink overlaps by so many pixels."""
     ink = [image[:, np.flatnonzero(image.max(axis=0) > 100)] for image in images]
-    ink = [np.pad(part[:, : part.shape[1] + 1], 0) for part in ink]
     width = sum(part.shape[1] - overlap for part in ink) + overlap
     row, left = np.zeros((28, width), np.uint8), 0
     for part in ink:
