@@ -46,7 +46,16 @@ __all__ = sorted(
     for name, value in globals().items()
     if not name.startswith("_") and not isinstance(value, _ModuleType)
 )
-_ROOMS = ("diagrams", "handwriting", "plots", "results", "robustness", "speed", "study")
+_ROOMS = (
+    "diagrams",
+    "explanation",
+    "handwriting",
+    "plots",
+    "results",
+    "robustness",
+    "speed",
+    "study",
+)
 
 
 def __getattr__(name: str) -> _Any:

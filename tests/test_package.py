@@ -74,7 +74,7 @@ def test_waiting_threads_soon_give_up_their_cores_unless_the_user_decides(own, f
 def test_the_public_face_is_small_and_topics_are_loaded_when_used():
     assert len(mh.__all__) <= 40
     assert {"fit", "load_mnist", "Recipe", "evaluate", "ZOO", "save_run"} <= set(mh.__all__)
-    for room in ("handwriting", "plots", "results", "robustness", "speed", "study"):
+    for room in ("explanation", "handwriting", "plots", "results", "robustness", "speed", "study"):
         assert getattr(mh, room).__name__ == f"mnist_helpers.{room}"
         assert room in dir(mh)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
@@ -94,7 +94,7 @@ def functions(path):
 def test_rooms_stay_small():
     lines = {path: path.read_text(encoding="utf-8").count("\n") for path in MODULES}
     assert max(lines.values()) <= 300
-    assert sum(lines.values()) <= 6_920
+    assert sum(lines.values()) <= 7_200
     for path in MODULES:
         for name, length in functions(path):
             assert length <= 40, f"{path.name}: {name} has {length} lines"
