@@ -47,6 +47,7 @@ __all__ = sorted(
     if not name.startswith("_") and not isinstance(value, _ModuleType)
 )
 _ROOMS = (
+    "deployment",
     "diagrams",
     "explanation",
     "handwriting",

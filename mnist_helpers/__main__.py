@@ -13,8 +13,9 @@ import mnist_helpers as mh
 import torch
 import typer
 from mnist_helpers.data import data_folder
-from mnist_helpers.files import ResultsError, read_tensors, write_whole
+from mnist_helpers.files import ResultsError, write_whole
 from mnist_helpers.runs import CHECKPOINT, RUN
+from mnist_helpers.zoo import stored_recipe
 
 app = typer.Typer(
     help="Train, evaluate and use the MNIST models of the notebooks.",
@@ -75,23 +76,12 @@ def _check_model(name: str) -> None:
         fail(f"unknown model {name!r}: choose one of {', '.join(mh.ZOO)}")
 
 
-def _stored_recipe(out: Path, name: str) -> mh.Recipe:
-    """The recipe of the run to go on with, which must be one of the model `name`."""
-    _, info = read_tensors(out / CHECKPOINT)
-    if info.get("model") != mh.ZOO[name].build().name:
-        raise mh.CheckpointError(f"{out} holds a run of {info.get('model')}, not of {name}")
-    try:
-        return mh.Recipe(**info["recipe"])
-    except (KeyError, TypeError) as error:
-        raise mh.CheckpointError(f"{out / CHECKPOINT} holds no recipe ({error})") from error
-
-
 def _recipe(name: str, out: Path, resume: bool, overrides: dict[str, Any]) -> mh.Recipe:
     """The recipe to train with: the zoo's, or the stopped run's, and what the user overrides."""
     _check_model(name)
     if not resume and ((out / RUN).exists() or (out / CHECKPOINT).exists()):
         fail(f"{out} holds a run already: name another folder, or go on with --resume")
-    recipe = _stored_recipe(out, name) if resume else mh.ZOO[name].recipe
+    recipe = stored_recipe(out, name) if resume else mh.ZOO[name].recipe
     given = {field: value for field, value in overrides.items() if value is not None}
     return dataclasses.replace(recipe, **given)
 
@@ -252,20 +242,37 @@ def predict(
     if as_json:
         print(json.dumps(entries, indent=2))
     if explain is not None and shown:
-        _write_explanation(explain, shown, len(entries))
+        from mnist_helpers.handwriting.plots import steps_of_files
+
+        write_whole(explain, mh.plots.as_png(steps_of_files(shown)))
+        if len(shown) < len(entries):
+            typer.echo(f"{explain} shows the first {len(shown)} of {len(entries)} marks", err=True)
     if failed:
         raise typer.Exit(2)
 
 
-def _write_explanation(out: Path, shown: list[tuple[Path, Any]], count: int) -> None:
-    """A row a digit, from the picture to 28x28 pixels."""
-    from mnist_helpers.handwriting.plots import handwriting_steps
-
-    names = [f"{path.name}\n{one}" for path, one in shown]
-    figure = handwriting_steps([one.found for _, one in shown], names)
-    write_whole(out, mh.plots.as_png(figure))
-    if len(shown) < count:
-        typer.echo(f"{out} shows the first {len(shown)} of {count} marks", err=True)
+@app.command()
+@one_line_errors()
+def export(
+    run_dir: RunDir,
+    onnx: Annotated[Path | None, typer.Option(help="An .onnx file, for other programs.")] = None,
+    html: Annotated[Path | None, typer.Option(help="An .html file: a page that reads.")] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="ONNX in 8 bits: smaller.")] = False,
+    data_dir: DataDir = None,
+    source: Source = "auto",
+) -> None:
+    """Write the model of a run for other programs, or as a web page with a pad to draw on."""
+    if onnx is None and (html is None or int8):
+        fail("name a file: --onnx model.onnx, perhaps with --int8, or --html page.html")
+    network, run = mh.load_run(run_dir)
+    try:
+        if onnx is not None:
+            digits = mh.load_mnist(data_dir, source)
+            print(mh.deployment.export_onnx(onnx, network, run, digits, int8))
+        if html is not None:
+            print(mh.deployment.export_html(html, network, run))
+    except (ImportError, mh.deployment.ExportError) as error:
+        fail(str(error))
 
 
 @app.command()

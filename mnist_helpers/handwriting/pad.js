@@ -1,5 +1,6 @@
 // The page's side of DrawingPad (drawing.py): the paper, the pen, and what the model says.
 // It loads nothing. Strokes go to Python; the answer comes back and is only shown here.
+// The web page of deployment/web_page.py has this pad too, and answers itself.
 
 const SIZE = 280; // width and height of the paper in CSS pixels, as in drawing.py
 const NEAR = 0.004; // nearer points than a pixel of the paper would only make messages long
@@ -21,11 +22,11 @@ const STYLE = `
   touch-action: none; user-select: none; -webkit-user-select: none;
 }
 .mnist-pad-controls, .mnist-pad-controls label { display: flex; align-items: center; gap: 10px; }
-.mnist-pad-controls { gap: 24px; margin-top: 12px; }
+.mnist-pad-controls { gap: 12px; margin-top: 12px; }
 .mnist-pad-controls label, .mnist-pad-thickness { flex: 1; min-width: 0; margin: 0; }
 .mnist-pad-thickness { accent-color: var(--accent); }
-.mnist-pad-clear {
-  padding: 5px 16px; font: inherit; color: inherit; cursor: pointer;
+.mnist-pad-controls button {
+  padding: 5px 12px; font: inherit; color: inherit; cursor: pointer;
   background: var(--faint); border: 1px solid var(--line); border-radius: 4px;
 }
 .mnist-pad-note { margin: 10px 0 0; font-size: 12px; line-height: 1.3; opacity: 0.8; }
@@ -53,6 +54,7 @@ const PAGE = `
     <canvas class="mnist-pad-paper" tabindex="0" role="application"
       aria-label="Paper to draw a digit on. ${KEYS}"></canvas>
     <div class="mnist-pad-controls">
+      <button class="mnist-pad-undo" type="button">Undo</button>
       <button class="mnist-pad-clear" type="button">Clear</button>
       <label>Thickness<input class="mnist-pad-thickness" type="range" min="4" max="60"></label>
     </div>
@@ -73,12 +75,7 @@ const PAGE = `
 </div>
 `;
 
-function drawPaper(canvas, strokes, thickness, cursor) {
-  canvas.width = canvas.height = Math.round(SIZE * window.devicePixelRatio); // it is wiped, too
-  const context = canvas.getContext("2d");
-  context.scale(canvas.width / SIZE, canvas.width / SIZE);
-  context.fillStyle = "#fff";
-  context.fillRect(0, 0, SIZE, SIZE);
+function drawStrokes(context, strokes, thickness) {
   context.lineCap = context.lineJoin = "round";
   context.lineWidth = thickness;
   context.strokeStyle = "#16181d";
@@ -89,6 +86,15 @@ function drawPaper(canvas, strokes, thickness, cursor) {
     context.lineTo(x * SIZE + 0.01, y * SIZE); // a single point becomes a dot
     context.stroke();
   }
+}
+
+function drawPaper(canvas, strokes, thickness, cursor) {
+  canvas.width = canvas.height = Math.round(SIZE * window.devicePixelRatio); // it is wiped, too
+  const context = canvas.getContext("2d");
+  context.scale(canvas.width / SIZE, canvas.width / SIZE);
+  context.fillStyle = "#fff";
+  context.fillRect(0, 0, SIZE, SIZE);
+  drawStrokes(context, strokes, thickness);
   if (!cursor) return;
   context.beginPath();
   context.arc(cursor.x * SIZE, cursor.y * SIZE, Math.max(4, thickness / 2), 0, 2 * Math.PI);
@@ -125,7 +131,8 @@ function render({ model, el }) {
   el.innerHTML = PAGE;
   const find = (name) => el.querySelector(`.mnist-pad-${name}`);
   const [paper, seen, answer] = [find("paper"), find("seen"), find("answer")];
-  const [clear, slider, bars] = [find("clear"), find("thickness"), [...find("bars").children]];
+  const [undo, clear, slider] = [find("undo"), find("clear"), find("thickness")];
+  const bars = [...find("bars").children];
   const cursor = { x: 0.5, y: 0.5, down: false, shown: false }; // the pen of the keyboard
   let pointer = null; // the id of the mouse, pen or finger that draws
   let lifted = true; // the next point starts a stroke
@@ -170,10 +177,11 @@ function render({ model, el }) {
     redraw();
     send();
   };
-  const wipe = () => {
-    unsent = [];
+  const leave = (kept) => {
+    unsent = kept;
     lift();
   };
+  const wipe = () => leave([]);
   const follow = (event) => {
     if (event.pointerId !== pointer) return;
     const box = paper.getBoundingClientRect();
@@ -216,6 +224,7 @@ function render({ model, el }) {
     redraw();
   });
   listen(clear, "click", wipe);
+  listen(undo, "click", () => leave(strokes().slice(0, -1)));
   listen(slider, "input", () => save("thickness", Number(slider.value)));
   // Jupyter takes the keys of its shortcuts at the document, before they get here: so the pad
   // looks at them one step earlier, and keeps only those that it uses itself.
@@ -224,6 +233,7 @@ function render({ model, el }) {
     [paper, [...arrows, " ", "Enter", "Escape", "Delete"]],
     [slider, [...arrows, "Home", "End", "PageUp", "PageDown"]],
     [clear, [" ", "Enter"]],
+    [undo, [" ", "Enter"]],
   ]);
   const keep = (event) => {
     const target = event.composedPath()[0];

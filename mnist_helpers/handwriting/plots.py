@@ -1,6 +1,7 @@
 """The figures of notebook 09."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -37,6 +38,12 @@ def handwriting_steps(found: Sequence[FoundDigit], names: Sequence[str] = ()) ->
     for ax, name in zip(grid[:, 0], names, strict=False):
         ax.set_ylabel(name, fontsize=9)
     return figure
+
+
+def steps_of_files(shown: Sequence[tuple[Path, Reading]]) -> Figure:
+    """`handwriting_steps` of digits in several files, each with its file's name and its answer."""
+    names = [f"{path.name}\n{one}" for path, one in shown]
+    return handwriting_steps([one.found for _, one in shown], names)
 
 
 def readings_on_page(picture: np.ndarray, readings: Sequence[Reading]) -> Figure:
