@@ -10,7 +10,7 @@ ifndef OMP_WAIT_POLICY
 export GOMP_SPINCOUNT ?= 2000
 endif
 
-.PHONY: run test check slow test-all lab notebooks tables lint links
+.PHONY: run test check slow test-all lab notebooks tables lint links site
 
 run: $(INSTALLED)  ## execute the notebooks into build/, print a summary
 	$(BIN)/python -m mnist_helpers notebooks --out build
@@ -48,6 +48,14 @@ lint: $(INSTALLED)  ## ruff for code and notebooks, mypy for types, import-linte
 
 links: $(INSTALLED)  ## badges, links and the Colab cell: `make links REF=v0.2.0` pins a release
 	$(BIN)/python tests/links.py $(REF)
+
+site: .venv/site  ## the series as web pages, into build/site
+	rm -rf build/site
+	$(BIN)/python docs/pages.py build/site
+
+.venv/site: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --editable '.[site]'
+	touch $@
 
 $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, for example: make run PYTHON=python3.12")'
