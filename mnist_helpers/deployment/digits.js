@@ -12,7 +12,8 @@ function pieces({ data, width, height }, least) {
     const piece = [start];
     known[start] = 1;
     for (let next = 0; next < piece.length; next++) {
-      const [x, y] = [piece[next] % width, Math.floor(piece[next] / width)];
+      const x = piece[next] % width;
+      const y = Math.floor(piece[next] / width);
       for (let row = Math.max(0, y - 1); row <= Math.min(height - 1, y + 1); row++) {
         for (let column = Math.max(0, x - 1); column <= Math.min(width - 1, x + 1); column++) {
           const place = row * width + column;
@@ -30,7 +31,8 @@ function pieces({ data, width, height }, least) {
 function boxOf(piece, width) {
   const box = { left: Infinity, top: Infinity, right: 0, bottom: 0 }; // the last two are beyond
   for (const place of piece) {
-    const [x, y] = [place % width, Math.floor(place / width)];
+    const x = place % width;
+    const y = Math.floor(place / width);
     box.left = Math.min(box.left, x);
     box.right = Math.max(box.right, x + 1);
     box.top = Math.min(box.top, y);
@@ -57,32 +59,35 @@ function digitsOf(ink) {
   return digits;
 }
 
-// The largest (or smallest, with sign -1) value around each pixel; nothing lies beyond the edge.
-function extreme({ data, width, height }, offsets, sign) {
-  const result = new Float32Array(data.length).fill(sign > 0 ? 0 : Infinity);
-  for (let y = 0; y < height; y++) {
-    for (let x = 0; x < width; x++) {
-      const value = data[y * width + x];
-      if (sign > 0 && value === 0) continue;
-      for (const [across, down] of offsets) {
-        const [column, row] = [x + across, y + down];
-        if (column < 0 || row < 0 || column >= width || row >= height) continue;
-        const place = row * width + column;
-        result[place] = sign * Math.max(sign * result[place], sign * value);
-      }
+// The largest value in a square around each pixel: along the rows, then along the columns.
+function widened({ data, width, height }, reach) {
+  for (const [step, length] of [[1, width], [width, height]]) {
+    const result = new Float32Array(data.length);
+    for (let i = 0; i < data.length; i++) {
+      const at = Math.floor(i / step) % length;
+      const [first, last] = [Math.max(-reach, -at), Math.min(reach, length - 1 - at)];
+      let most = data[i];
+      for (let j = first; j <= last; j++) most = Math.max(most, data[i + j * step]);
+      result[i] = most;
     }
+    data = result;
   }
-  return { data: result, width, height };
+  return data;
 }
 
-function disk(radius, square = false) {
-  const offsets = [];
-  for (let down = -radius; down <= radius; down++) {
-    for (let across = -radius; across <= radius; across++) {
-      if (square || across ** 2 + down ** 2 <= radius * (radius + 0.5)) offsets.push([across, down]);
-    }
+// The ink with `grow` more pixels on each side, and with strokes that are thicker by so much.
+function grown(cut, grow) {
+  const { data, width, height } = placed(cut, grow, grow, cut.width + 2 * grow, cut.height + 2 * grow);
+  const disk = [];
+  for (let y = -grow; y <= grow; y++) {
+    for (let x = -grow; x <= grow; x++) if (x * x + y * y <= grow * (grow + 0.5)) disk.push(y * width + x);
   }
-  return offsets;
+  const result = new Float32Array(data.length);
+  for (let i = 0; i < data.length; i++) {
+    if (data[i] === 0) continue;
+    for (const away of disk) result[i + away] = Math.max(result[i + away], data[i]);
+  }
+  return { data: result, width, height };
 }
 
 // An empty image with this one in it, at a place.
@@ -106,8 +111,7 @@ function cutOut(ink, { piece, left, top, right, bottom }) {
   const [low, high] = [strengths[Math.floor(at)], strengths[Math.ceil(at)]];
   const full = low + (high - low) * (at - Math.floor(at));
   const soft = 1 + Math.round(0.02 * Math.max(width, height)); // a stroke's soft edge is its own
-  const near = extreme(own, disk(soft, true), 1);
-  const data = near.data.map((inside, i) => {
+  const data = widened(own, soft).map((inside, i) => {
     const place = (Math.floor(i / width) + top) * ink.width + (i % width) + left;
     return inside && Math.min(1, ink.data[place] / full);
   });
@@ -117,18 +121,13 @@ function cutOut(ink, { piece, left, top, right, bottom }) {
 // Thin strokes grow, so that they leave a trace on 20x20 pixels: MNIST's pens were thick.
 function thickened(cut) {
   const own = { ...cut, data: cut.data.map((value) => (value > 0.4 ? 1 : 0)) };
-  const padded = placed(own, 1, 1, cut.width + 2, cut.height + 2);
-  const inner = extreme(padded, disk(1, true), -1);
-  let [inked, outline] = [0, 0];
-  padded.data.forEach((value, i) => {
-    inked += value;
-    outline += value - Math.min(value, inner.data[i]);
-  });
+  const ink = placed(own, 1, 1, cut.width + 2, cut.height + 2);
+  const nearPaper = widened({ ...ink, data: ink.data.map((value) => 1 - value) }, 1);
+  const inked = ink.data.reduce((a, b) => a + b);
+  const outline = ink.data.reduce((sum, value, i) => sum + value * nearPaper[i], 0);
   const missing = (THINNEST / INNER) * Math.max(cut.width, cut.height) - (2 * inked) / outline;
   const grow = Math.round(missing / 2);
-  if (grow < 1) return cut;
-  const larger = placed(cut, grow, grow, cut.width + 2 * grow, cut.height + 2 * grow);
-  return extreme(larger, disk(grow), 1);
+  return grow < 1 ? cut : grown(cut, grow);
 }
 
 // How much each of `from` pixels counts for each of `to`: Pillow's Hamming window.
@@ -149,17 +148,16 @@ function weights(from, to) {
 }
 
 function resized({ data, width }, side) {
-  const each = weights(width, side);
-  const narrow = new Float32Array(width * side); // [width rows, side columns]
-  for (let y = 0; y < width; y++) {
-    each.forEach(({ first, values }, x) => {
-      values.forEach((value, j) => (narrow[y * side + x] += value * data[y * width + first + j]));
-    });
-  }
+  const narrow = new Float32Array(side * width); // each row is `side` long
   const small = new Float32Array(side * side);
-  each.forEach(({ first, values }, y) => {
+  weights(width, side).forEach(({ first, values }, x) => {
+    for (let y = 0; y < width; y++) {
+      for (let j = 0; j < values.length; j++) narrow[y * side + x] += values[j] * data[y * width + first + j];
+    }
+  });
+  weights(width, side).forEach(({ first, values }, y) => {
     for (let x = 0; x < side; x++) {
-      values.forEach((value, j) => (small[y * side + x] += value * narrow[(first + j) * side + x]));
+      for (let j = 0; j < values.length; j++) small[y * side + x] += values[j] * narrow[(first + j) * side + x];
     }
   });
   return small;

@@ -2,6 +2,7 @@
 // NETWORK and WEIGHTS are written in by web_page.py.
 
 const MARGIN = 30; // empty pixels around the paper, so that no stroke reaches the edge
+const DARKEST = 0x16; // of 255: the red of the pen in pad.js
 const DRAW = "Draw a digit, or several side by side.";
 
 function inkOf(strokes, thickness) {
@@ -13,9 +14,9 @@ function inkOf(strokes, thickness) {
   context.translate(MARGIN, MARGIN);
   drawStrokes(context, strokes, thickness);
   const { data } = context.getImageData(0, 0, size, size);
-  const ink = Float32Array.from({ length: size * size }, (_, i) => 1 - data[4 * i] / 255);
-  const most = ink.reduce((a, b) => Math.max(a, b), 1e-6);
-  return { data: ink.map((value) => value / most), width: size, height: size };
+  const ink = new Float32Array(size * size);
+  for (let i = 0; i < ink.length; i++) ink[i] = (255 - data[4 * i]) / (255 - DARKEST);
+  return { data: ink, width: size, height: size };
 }
 
 // What the network says of one digit: "7, 98 %", with two digits where it is not sure.
