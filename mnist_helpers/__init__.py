@@ -16,6 +16,15 @@ from importlib import import_module as _import_module
 from types import ModuleType as _ModuleType
 from typing import Any as _Any
 
+import torch as _torch
+
+# Colab's older runtimes have an older one, and `pip install --no-deps` doesn't look.
+if tuple(map(int, _torch.__version__.split(".")[:2])) < (2, 10):
+    raise ImportError(
+        f"mnist_helpers needs PyTorch 2.10 or newer, this is {_torch.__version__}: in Colab choose "
+        "the latest runtime version, elsewhere run `pip install --upgrade torch torchvision`"
+    )
+
 from mnist_helpers.certainty import Certainty, fit_certainty
 from mnist_helpers.data import DigitSet, Mnist, load_mnist
 from mnist_helpers.device import RecipeError, resolve_device, versions

@@ -48,7 +48,7 @@ def one_line_errors() -> Iterator[None]:
         yield
     except BrokenPipeError:
         raise
-    except (*mistakes, ResultsError, OSError) as error:
+    except (*mistakes, ResultsError, OSError, ImportError) as error:
         fail(str(error))
 
 
@@ -265,14 +265,11 @@ def export(
     if onnx is None and (html is None or int8):
         fail("name a file: --onnx model.onnx, perhaps with --int8, or --html page.html")
     network, run = mh.load_run(run_dir)
-    try:
-        if onnx is not None:
-            digits = mh.load_mnist(data_dir, source)
-            print(mh.deployment.export_onnx(onnx, network, run, digits, int8))
-        if html is not None:
-            print(mh.deployment.export_html(html, network, run))
-    except (ImportError, mh.deployment.ExportError) as error:
-        fail(str(error))
+    if onnx is not None:
+        digits = mh.load_mnist(data_dir, source)
+        print(mh.deployment.export_onnx(onnx, network, run, digits, int8))
+    if html is not None:
+        print(mh.deployment.export_html(html, network, run))
 
 
 @app.command()

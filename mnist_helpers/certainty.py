@@ -30,8 +30,8 @@ class Certainty:
     Attributes:
         temperature: logits are divided by it before the softmax; above 1, the model is less sure.
         threshold: the highest probability, 0 to 1, from which on an answer counts as sure.
-        centres: float16 `[M, D]`, what the last layer sees of typical training digits, each
-            divided by its length; None if nothing is known of them.
+        centres: float16 `[M, D]`, centres of what the last layer sees of the training digits,
+            whose lists were divided by their lengths first; None if nothing is known of them.
         farthest: the distance from the nearest centre, 0 to 2, up to which an answer may be sure.
         no_digit: the distance above which it is called no digit: the largest of the validation
             digits.

@@ -45,9 +45,9 @@ def path(request):
     return request.param
 
 
-def test_there_are_eleven_notebooks_and_a_solution_for_each():
+def test_there_are_twelve_notebooks_and_a_solution_for_each():
     names = [path.name for path in MAIN]
-    assert [name[:2] for name in names] == [f"{number:02}" for number in range(1, 12)]
+    assert [name[:2] for name in names] == [f"{number:02}" for number in range(1, 13)]
     assert sorted(p.name for p in PATHS if p.parent.name == "solutions") == names
 
 

@@ -48,7 +48,7 @@ def grad_cam(model: nn.Module, layer: nn.Module, images: Tensor, targets: Tensor
     """Where the feature maps of a convolution speak for the digit; never negative.
 
     Each map counts by its mean gradient; what is below 0 is cut off. The result is stretched to
-    28x28, bilinear: for a layer that sees the whole image.
+    28x28, bilinear, as if the layer's places lay evenly over the image.
 
     Source: R. Selvaraju et al., "Grad-CAM", ICCV 2017.
     """
@@ -75,7 +75,8 @@ def grad_cam(model: nn.Module, layer: nn.Module, images: Tensor, targets: Tensor
 def occlusion(
     model: nn.Module, images: Tensor, targets: Tensor, size: int = 4, step: int = 2
 ) -> Tensor:
-    """How much the logit falls if a black patch lies on a pixel: the mean over all patches on it.
+    """How much the logit falls if a black patch lies on a pixel: the mean over all patches on it,
+    and 0 where none lies.
 
     Args:
         size: of the square patch, in pixels. step: from one patch to the next.

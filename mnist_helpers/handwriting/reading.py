@@ -152,7 +152,7 @@ def read_each(
 def _cut_apart(
     model: nn.Module, whole: Reading, certainty: Certainty, wide: float
 ) -> list[Reading]:
-    """Several digits, if the model believes in them far more than in one; else the one.
+    """Several digits, if the model believes in them more than in one; else the one.
 
     Where a cut goes is a guess, so none of the several is sure.
     """
@@ -178,6 +178,6 @@ def _cut_apart(
 
 
 def _energy(one: Reading, certainty: Certainty) -> float:
-    """How little the model believes in a reading: 0 if it is sure, and more without a bound."""
+    """How little the model believes in a reading: near 0 for a likely one that isn't strange."""
     too_far = max(0.0, one.distance / certainty.farthest - 1)
     return float(-np.log(one.probability) + STRANGE * too_far)

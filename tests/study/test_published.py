@@ -82,7 +82,7 @@ def test_under_their_own_protocol_nothing_is_chosen(own):
 def test_the_measurements_travel_with_the_package():
     project = Path(__file__).parents[2] / "pyproject.toml"
     setuptools = tomllib.loads(project.read_text(encoding="utf-8"))["tool"]["setuptools"]
-    assert setuptools["package-data"]["*"] == ["*.csv", "*.js"]
+    assert setuptools["package-data"]["*"] == ["*.csv", "*.html", "*.js"]
     assert len(list(mh.results.FOLDER.glob("*.csv"))) >= 5
     for path in (PUBLISHED, mh.results.REGULARISATION, mh.results.ROBUSTNESS, mh.results.SPEED):
         assert path.is_file()
