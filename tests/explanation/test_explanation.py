@@ -1,5 +1,7 @@
 """explanation: the maps against captum and against sums, the neighbours against scikit-learn."""
 
+from functools import partial
+
 import mnist_helpers as mh
 import numpy as np
 import pytest
@@ -78,11 +80,12 @@ def test_whole_numbers_and_training_mode_change_nothing_and_the_model_stays(case
     images = torch.randint(0, 256, (len(labels), 1, 28, 28), dtype=torch.uint8)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     explain = mh.explanation
-    for one in (explain.saliency, explain.integrated_gradients, explain.occlusion):
-        expected = one(model, images[:3] / 255, labels[:3])
+    cam = partial(explain.grad_cam, layer=convolution(model))
+    for one in (explain.saliency, explain.integrated_gradients, explain.occlusion, cam):
+        expected = one(model, images=images[:3] / 255, targets=labels[:3])
         model.train()
         torch.testing.assert_close(
-            one(model, images[:3], labels[:3]), expected, rtol=1e-3, atol=1e-5
+            one(model, images=images[:3], targets=labels[:3]), expected, rtol=1e-3, atol=1e-5
         )
         assert model.training
         model.eval()
