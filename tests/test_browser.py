@@ -506,6 +506,9 @@ def test_the_page_reads_what_is_drawn(open_page, trained):
     clear.click()
     shows("Draw a digit")
     assert paper.evaluate("c => c.toDataURL()") == empty
+    draw(page, paper, [[(0.34, 0.2), (0.14, 0.8)], [(0.52, 0.2), (0.32, 0.8)]])
+    shows(r"1\?? 1")  # slanted, so that one leans over the other
+    clear.click()
     paper.focus()
     for key in [*["ArrowUp"] * 8, "Space", *["ArrowDown"] * 16, "Space"]:
         page.keyboard.press(key)
