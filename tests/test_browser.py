@@ -1,6 +1,8 @@
-"""JupyterLab in a real browser: a lesson runs to its end, and the pad reads what is drawn."""
+"""A real browser: a lesson runs in JupyterLab, the pad reads what is drawn, and so does a page."""
 
+import base64
 import contextlib
+import io
 import json
 import os
 import platform
@@ -13,11 +15,20 @@ import subprocess
 import sys
 import time
 import urllib.request
+from functools import partial
 from pathlib import Path
 
+import mnist_helpers as mh
 import nbformat
+import numpy as np
 import psutil
 import pytest
+import torch
+from mnist_helpers.deployment import export_html, web_page
+from mnist_helpers.handwriting import digit_strokes, digits_from_image, read_digits
+from mnist_helpers.models import named_model
+from PIL import Image
+from scipy.interpolate import make_interp_spline
 
 pytestmark = pytest.mark.slow
 
@@ -64,6 +75,25 @@ BARE = """async (source) => {
     };
     window.leave = pad.render({model, el: document.body});
 }"""
+# What the script of an exported page has, for the tests; it is a module, so hides it all.
+LAST = "const place = document"
+OPENED = "Object.assign(window, {run, read, inkOf, digitsOf, cutOut, asMnist, NETWORK});"
+LOGITS = """text => {
+    const pixels = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    const starts = Array.from({length: pixels.length / 784}, (_, i) => 784 * i);
+    return starts.map((at) => run(NETWORK, pixels.subarray(at, at + 784)).logits);
+}"""
+# Of each drawing its raster, as the pad's grey values, and the box, pixels, certainty of digits.
+READ = """drawings => drawings.map(([strokes, pen]) => {
+    const ink = inkOf(strokes, pen);
+    const letter = (value) => String.fromCharCode(255 - Math.round(233 * value));
+    const digits = digitsOf(ink).map((digit) => {
+        const image = asMnist(cutOut(ink, digit));
+        const { left, top, right, bottom } = digit;
+        return {box: [left, top, right, bottom], image, ...read(NETWORK, image)};
+    });
+    return [btoa(Array.from(ink.data, letter).join("")), digits];
+})"""
 
 
 def missing(reason):
@@ -216,14 +246,14 @@ def draw(page, paper, strokes, steps=8):
         page.mouse.up()
 
 
-def expect_answer(pad, start):
-    """The answer begins so, sure or not, and still does after a while."""
+def expect_answer(pad, start, wait=500):
+    """The answer begins so, sure or not, and still does after a while, in milliseconds."""
     from playwright.sync_api import expect
 
     for _ in range(2):
         answer = pad.locator(".mnist-pad-answer")
         expect(answer).to_have_text(re.compile(rf"^(not sure: )?{start}\b"))
-        pad.page.wait_for_timeout(500)
+        pad.page.wait_for_timeout(wait)
 
 
 def test_a_lesson_runs_in_jupyterlab(run_all):
@@ -324,3 +354,188 @@ def test_a_finger_draws_and_a_second_one_does_not_disturb(bare):
     [stroke] = bare.evaluate("state.strokes")
     assert stroke[-1][1] - stroke[0][1] == pytest.approx(150 / 280, abs=0.02)
     assert max(x for x, _ in stroke) == pytest.approx(50 / 280, abs=0.01)
+
+
+@pytest.fixture
+def open_page(browser, tmp_path):
+    """Open an exported page from its file; it asks for nothing else, and nothing goes wrong."""
+    asked, wrong, contexts = [], [], []
+    path = tmp_path / "digits.html"
+
+    def opened(html, **settings):
+        assert html.count(LAST) == 1
+        path.write_text(html.replace(LAST, OPENED + LAST), encoding="utf-8")
+        contexts.append(browser.new_context(offline=True, **settings))
+        page = contexts[-1].new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: wrong.append(message.text))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.goto(path.as_uri())
+        page.locator(".mnist-pad").wait_for()
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert set(asked) <= {path.as_uri()}
+    assert wrong == []
+
+
+@pytest.fixture(scope="module")
+def trained(sample, tmp_path_factory):
+    """A model that was trained on the sample in seconds, its certainty, and its page."""
+    folder = tmp_path_factory.mktemp("run")
+    mh.load_or_train("pen", sample, folder)
+    model, run = mh.load_run(folder)
+    export_html(folder / "digits.html", model, run)
+    return model, run.certainty, (folder / "digits.html").read_text(encoding="utf-8")
+
+
+def read_by_page(page, drawings):
+    """For each drawing, its raster, uint8 `[H, W]`, and what the page makes of its digits."""
+    answers = []
+    for first in range(0, len(drawings), 20):
+        answers += page.evaluate(READ, drawings[first : first + 20])
+    rasters = [np.frombuffer(base64.b64decode(text), np.uint8) for text, _ in answers]
+    side = round(rasters[0].size ** 0.5)
+    rasters = [raster.reshape(side, side) for raster in rasters]
+    return list(zip(rasters, [digits for _, digits in answers], strict=True))
+
+
+def scribble(rng):
+    """A smooth line through eight random points."""
+    points = make_interp_spline(range(8), rng.uniform(0.1, 0.9, (8, 2)))(np.linspace(0, 7, 99))
+    return points.clip(0.05, 0.95).round(4).tolist()
+
+
+def moved(strokes, left, top, size):
+    """The strokes, smaller, at another place."""
+    return [[(left + size * x, top + size * y) for x, y in stroke] for stroke in strokes]
+
+
+@pytest.mark.parametrize("name", sorted({entry.build.__name__ for entry in mh.ZOO.values()}))
+def test_a_network_in_the_page_gives_the_logits_of_torch(open_page, sample, name):
+    if name == "vgg":
+        pytest.skip("too large for a page: megabytes")
+    model, generator = named_model(name), torch.Generator().manual_seed(0)
+    images = sample.test.images[: 10 if name == "record" else 100]
+    with torch.no_grad():
+        for layer in model:
+            if isinstance(layer, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
+                layer.running_mean.normal_(0, 0.3, generator=generator)
+                for factor in (layer.running_var, layer.weight):
+                    factor.uniform_(0.5, 2, generator=generator)
+                layer.bias.normal_(0, 0.3, generator=generator)
+        logits = mh.predict_logits(model, images)  # far apart, unlike a fresh network's:
+        model[-1].weight.div_(logits.std(dim=0)[:, None])
+        model[-1].bias.copy_((model[-1].bias - logits.mean(dim=0)) / logits.std(dim=0))
+        for weight in model.parameters():
+            if weight.ndim > 1:
+                weight.copy_(weight.bfloat16())
+    pixels = base64.b64encode(images.numpy().tobytes()).decode()
+    logits = torch.tensor(open_page(web_page(model)).evaluate(LOGITS, pixels))
+    expected = mh.predict_logits(model, images)
+    assert len(expected.argmax(dim=1).unique()) > 3
+    assert (logits - expected).abs().max() < 1e-3
+    assert (logits.argmax(dim=1) == expected.argmax(dim=1)).all()
+
+
+def test_the_page_prepares_a_drawing_as_python_does(open_page, make_tiny):
+    rng = np.random.default_rng(0)
+    drawings = []
+    for number in range(200):
+        if number % 5 < 3:  # a digit anywhere, in one stroke: in Python a thin loose bar is a line
+            size = rng.uniform(0.3, 0.95)
+            points = np.concatenate(digit_strokes(number % 10, rng)).clip(0, 1)
+            stroke = (size * points + rng.uniform(0, 1 - size, 2)).round(4).tolist()
+        else:
+            stroke = scribble(rng)
+        drawings.append(([stroke], int(rng.integers(4, 51))))
+    same = 0
+    for raster, digits in read_by_page(open_page(web_page(make_tiny())), drawings):
+        [found], [digit] = digits_from_image(raster), digits
+        away = np.abs(np.subtract(found.box, digit["box"])).max()
+        assert away <= 2  # a pixel may be ink for one and paper for the other
+        if away == 0:
+            pixels = np.array(digit["image"]).reshape(1, 28, 28)
+            assert np.abs(found.image.numpy().astype(int) - pixels).max() <= 3
+            same += 1
+    assert same >= 0.95 * len(drawings)
+
+
+def test_the_page_is_as_sure_as_python(open_page, trained):
+    model, certainty, html = trained
+    rng = np.random.default_rng(1)
+    drawings = [([scribble(rng)], int(rng.integers(10, 31))) for _ in range(60)]
+    sure = []
+    for raster, digits in read_by_page(open_page(html), drawings):
+        theirs = read_digits(model, raster, certainty)
+        sure.append((any(one.sure for one in theirs), any(digit["sure"] for digit in digits)))
+    python, page = np.mean(sure, axis=0)
+    assert abs(python - page) <= 0.05
+
+
+def test_the_page_reads_what_is_drawn(open_page, trained):
+    page = open_page(trained[-1])
+    shows = partial(expect_answer, page.locator("body"), wait=20)
+    paper, answer = page.locator(".mnist-pad-paper"), page.locator(".mnist-pad-answer")
+    undo, clear = (page.get_by_role("button", name=name) for name in ("Undo", "Clear"))
+    assert answer.get_attribute("role") == "status"
+    assert answer.get_attribute("aria-live") == "polite"
+    shows("Draw a digit")
+    empty = paper.evaluate("c => c.toDataURL()")
+    for digit, strokes in ((7, SEVEN), (3, THREE)):
+        draw(page, paper, strokes)
+        shows(digit)
+        shares = re.findall(r"(\d+) %", page.locator(".mnist-pad-bars").inner_text())
+        assert int(shares[digit]) == max(map(int, shares))
+        clear.click()
+        for left, top in ((0, 0), (0.66, 0), (0, 0.66), (0.66, 0.66)):
+            draw(page, paper, moved(strokes, left, top, 0.34))
+            shows(digit)
+            clear.click()
+    draw(page, paper, moved(SEVEN, 0, 0.2, 0.6))
+    shows(7)
+    before = answer.inner_text(), paper.evaluate("c => c.toDataURL()")
+    draw(page, paper, moved(THREE, 0.4, 0.2, 0.6))
+    shows(r"7\?? 3")
+    for _ in THREE:
+        undo.click()
+    shows(7)
+    assert (answer.inner_text(), paper.evaluate("c => c.toDataURL()")) == before
+    clear.click()
+    shows("Draw a digit")
+    assert paper.evaluate("c => c.toDataURL()") == empty
+    draw(page, paper, [[(0.34, 0.2), (0.14, 0.8)], [(0.52, 0.2), (0.32, 0.8)]])
+    shows(r"1\?? 1")  # slanted, so that one leans over the other
+    clear.click()
+    paper.focus()
+    for key in [*["ArrowUp"] * 8, "Space", *["ArrowDown"] * 16, "Space"]:
+        page.keyboard.press(key)
+    shows(1)
+
+
+def test_the_page_fits_a_phone_and_a_finger_does_not_scroll_it(open_page, trained):
+    size = {"width": 320, "height": 300}
+    page = open_page(trained[-1], viewport=size, has_touch=True, is_mobile=True)
+    box = page.locator(".mnist-pad-paper").bounding_box()
+    touch, x, y = page.context.new_cdp_session(page), box["x"] + 140, box["y"] + 200
+    for kind, place in [("Start", y), *(("Move", y - 5 * i) for i in range(1, 33)), ("End", None)]:
+        points = [] if place is None else [{"x": x, "y": place}]
+        touch.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": points})
+    expect_answer(page.locator("body"), 1)
+    assert page.evaluate("[scrollX, scrollY]") == [0, 0]
+    assert page.evaluate("document.documentElement.scrollHeight") > 300
+    assert page.evaluate("document.documentElement.scrollWidth") == 320
+    assert page.evaluate("visualViewport.scale") == 1
+
+
+def test_the_page_is_dark_where_the_reader_wants_it(open_page, trained):
+    page = open_page(trained[-1])
+    for scheme, dark in (("light", False), ("dark", True)):
+        page.emulate_media(color_scheme=scheme)
+        shot = Image.open(io.BytesIO(page.screenshot())).convert("L")
+        colour = page.locator("h1").evaluate("h => getComputedStyle(h).color")
+        text = np.mean(list(map(int, re.findall(r"\d+", colour)[:3])))
+        assert (shot.getpixel((2, 2)) < 60, text > 195) == (dark, dark)
+        assert (shot.getpixel((2, 2)) > 195, text < 60) == (not dark, not dark)

@@ -51,7 +51,9 @@ function digitsOf(ink) {
     if (size(mark) < Math.max(7, 0.2 * largest)) continue;
     const last = digits.at(-1);
     const common = last ? Math.min(last.right, mark.right) - mark.left : 0;
-    if (last && common > 0.3 * Math.min(last.right - last.left, mark.right - mark.left)) {
+    const tall = ({ top, bottom }) => bottom - top > 0.7 * largest;
+    const part = last && tall(last) && tall(mark) ? 0.5 : 0.3; // a slanted 1 leans over the next digit
+    if (last && common > part * Math.min(last.right - last.left, mark.right - mark.left)) {
       last.piece = last.piece.concat(mark.piece);
       Object.assign(last, boxOf(last.piece, ink.width));
     } else digits.push(mark);

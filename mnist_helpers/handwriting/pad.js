@@ -22,11 +22,11 @@ const STYLE = `
   touch-action: none; user-select: none; -webkit-user-select: none;
 }
 .mnist-pad-controls, .mnist-pad-controls label { display: flex; align-items: center; gap: 10px; }
-.mnist-pad-controls { gap: 12px; margin-top: 12px; }
+.mnist-pad-controls { gap: 8px; margin-top: 12px; }
 .mnist-pad-controls label, .mnist-pad-thickness { flex: 1; min-width: 0; margin: 0; }
 .mnist-pad-thickness { accent-color: var(--accent); }
 .mnist-pad-controls button {
-  padding: 5px 12px; font: inherit; color: inherit; cursor: pointer;
+  padding: 5px 8px; font: inherit; color: inherit; cursor: pointer;
   background: var(--faint); border: 1px solid var(--line); border-radius: 4px;
 }
 .mnist-pad-note { margin: 10px 0 0; font-size: 12px; line-height: 1.3; opacity: 0.8; }
