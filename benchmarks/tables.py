@@ -64,7 +64,7 @@ def one_line_errors() -> Iterator[None]:
     mistakes = (mh.DataError, mh.RecipeError, mh.CheckpointError, mh.TrainingDiverged)
     try:
         yield
-    except (*mistakes, results.ResultsError, OSError) as error:
+    except (*mistakes, results.ResultsError, OSError, ImportError) as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
@@ -122,12 +122,13 @@ def measured(
     With `same`, such as `name="lenet"`, only rows that have this too are replaced.
     """
     key = {"table": table, **same}
-    new = [{**key, **_rounded(row), **where(device)} for row in rows]
+    new = [{**key, **rounded(row), **where(device)} for row in rows]
     results.add_rows(results.SPEED, new, replacing=key)
     return speed(table)
 
 
-def _rounded(row: dict[str, Any]) -> dict[str, Any]:
+def rounded(row: dict[str, Any]) -> dict[str, Any]:
+    """Five digits are enough."""
     return {k: float(f"{v:.5g}") if isinstance(v, float) else v for k, v in row.items()}
 
 
@@ -293,6 +294,25 @@ def pages_by_kind() -> str:
     return markdown("pages|before, % right|now, % right", lines)
 
 
+def deployment() -> str:
+    """The models as ONNX, as they are and in 8 bits, and as a web page."""
+    lines = [
+        (
+            f"`{row.model}`",
+            *(f"{size / 1000:,.0f}" for size in (row.onnx_bytes, row.int8_bytes, row.page_bytes)),
+            *(row.onnx_differs, f"{row.largest_gap:.0e}", row.int8_differs),
+            f"{row.wrong}, {row.int8_wrong} ({row.p_value:.2f})",
+            f"{row.torch_one:.2f}, {row.onnx_one:.1f}, {row.int8_one:.1f}",
+            f"{row.torch_many:.3f}, {row.onnx_many:.1f}, {row.int8_many:.1f}",
+        )
+        for row in results.read_rows(results.DEPLOYMENT).itertuples()
+    ]
+    sizes = "ONNX, kB|8 bits, kB|web page, kB|ONNX: other answers|largest gap of logits"
+    answers = "8 bits: other answers|mistakes of torch, of 8 bits (p)"
+    fast = "one: torch's ms, ONNX and 8 bits times as fast|500 at once"
+    return markdown(f"{sizes}|{answers}|{fast}", lines)
+
+
 def race(table: str = "race") -> str:
     """The race to 99 %, the slowest first."""
     rows = speed(table)
@@ -435,6 +455,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "handwriting": handwriting,
     "nonsense": nonsense,
     "pages": pages_by_kind,
+    "deployment": deployment,
     "race": race,
     "cold": cold,
     "fit": fit_speed,

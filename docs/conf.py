@@ -28,7 +28,6 @@ html_theme = "sphinx_book_theme"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_sourcelink_suffix = ""
-html_extra_path = ["_extra"] if (DOCS / "_extra").is_dir() else []  # page.html, if there is one
 html_context = {"default_mode": "auto"}  # light or dark, as the reader's system is
 html_theme_options = {
     "navbar_persistent": [],

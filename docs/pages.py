@@ -23,7 +23,6 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 ADDRESS = PROJECT["urls"]["Repository"]
 MOVED = {"README": "index", "CONTRIBUTING": "contributing", "benchmarks/README": "results"}
 SOURCES = ("README.md", "CONTRIBUTING.md", "benchmarks/README.md", "docs/*.md", "docs/*.png")
-READER = '<a href="page.html">Draw a digit here</a>: your browser reads it.\n\n## Start'
 TO_TERM = {"refdomain": "std", "reftype": "term", "refexplicit": True}
 NO_PROSE = (nodes.title, nodes.reference, nodes.literal, nodes.raw, addnodes.pending_xref)
 
@@ -61,8 +60,7 @@ def stage(folder: Path) -> None:
         if path.suffix == ".md":
             text = mended(path.read_text(encoding="utf-8"), path.relative_to(ROOT).as_posix())
             target.write_text(text, encoding="utf-8")
-    reader = READER if (ROOT / "docs" / "_extra" / "page.html").exists() else "## Start"
-    front = (folder / "index.md").read_text(encoding="utf-8").replace("## Start", reader, 1)
+    front = (folder / "index.md").read_text(encoding="utf-8")
     contents = (ROOT / "docs" / "contents.txt").read_text(encoding="utf-8")
     (folder / "index.md").write_text(front + contents, encoding="utf-8")
     (folder / "api").mkdir()

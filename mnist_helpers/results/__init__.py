@@ -15,9 +15,9 @@ FOLDER = Path(__file__).parent
 PUBLISHED, OWN_PROTOCOL, ANNEALED, OPEN_CHOICES = (
     FOLDER / f"{name}.csv" for name in ("published", "own_protocol", "annealed", "open_choices")
 )
-RUNGS, REGULARISATION, ROBUSTNESS, HANDWRITING, SPEED = (
+RUNGS, REGULARISATION, ROBUSTNESS, HANDWRITING, SPEED, DEPLOYMENT = (
     FOLDER / f"{name}.csv"
-    for name in ("rungs", "regularisation", "robustness", "handwriting", "speed")
+    for name in ("rungs", "regularisation", "robustness", "handwriting", "speed", "deployment")
 )
 # In these columns, each cell holds a number for every epoch, or for every mistake.
 LISTS = {
