@@ -264,6 +264,8 @@ def export(
     """Write the model of a run for other programs, or as a web page with a pad to draw on."""
     if onnx is None and (html is None or int8):
         fail("name a file: --onnx model.onnx, perhaps with --int8, or --html page.html")
+    if html is not None:  # what is wrong is told before the work begins
+        mh.deployment.check_ending(html, ".html")
     network, run = mh.load_run(run_dir)
     if onnx is not None:
         digits = mh.load_mnist(data_dir, source)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 IMAGES, LOGITS = "images", "logits"
 MOST_CALIBRATED = 1_000  # digits that show which range the values between the layers have
-NEEDED = "needs onnx, onnxscript and onnxruntime: run `pip install onnx onnxscript onnxruntime`"
+NEEDED = "needs more packages: run `pip install --upgrade onnx onnxscript onnxruntime`"
 
 
 def onnx_model(
@@ -42,6 +42,8 @@ def onnx_model(
         import onnx
 
         content = _exported(model)
+        if calibration is not None and not len(calibration):
+            raise ExportError("no digits to calibrate the 8 bits on: give training images")
         if calibration is not None:
             content = _quantized(content, calibration[:MOST_CALIBRATED].cpu().numpy())
         proto = onnx.load_from_string(content)
@@ -60,18 +62,25 @@ def onnx_logits(content: bytes | Path, images: Tensor, batch_size: int = 500) ->
         ImportError: a package is missing.
     """
     session = onnx_session(content)
-    parts = [session.run([LOGITS], {IMAGES: part.numpy()})[0] for part in images.split(batch_size)]
-    return torch.from_numpy(np.concatenate(parts))
+    parts = (part.cpu().numpy() for part in images.split(batch_size))
+    return torch.from_numpy(np.concatenate([session.run([LOGITS], {IMAGES: p})[0] for p in parts]))
 
 
 def onnx_session(content: bytes | Path, threads: int = 0) -> "onnxruntime.InferenceSession":
-    """An ONNX file, ready to run on the CPU; 0 threads: as many as there are cores."""
+    """An ONNX file, ready to run on the CPU; 0 threads: as many as there are cores.
+
+    Raises:
+        ImportError: a package is missing. ExportError: it is no ONNX file, or a damaged one.
+    """
     with _exporters():
         import onnxruntime
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     given = content if isinstance(content, bytes) else str(content)
-    return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+    try:
+        return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its own have no common name
+        raise ExportError(f"onnxruntime can't read it: {str(error).splitlines()[0]}") from error
 
 
 @contextmanager

@@ -15,6 +15,7 @@ function inkOf(strokes, thickness) {
   drawStrokes(context, strokes, thickness);
   const { data } = context.getImageData(0, 0, size, size);
   const ink = new Float32Array(size * size);
+  if (data[0] !== 255) return null; // noise, against being recognised: then nothing can be read
   for (let i = 0; i < ink.length; i++) ink[i] = (255 - data[4 * i]) / (255 - DARKEST);
   return { data: ink, width: size, height: size };
 }
@@ -37,6 +38,7 @@ function answer(network, strokes, thickness) {
   const nothing = { seen: [], probabilities: [], message: DRAW };
   if (!strokes.length) return nothing;
   const ink = inkOf(strokes, thickness);
+  if (!ink) return { ...nothing, message: "This browser hides the drawing from the page." };
   const digits = digitsOf(ink);
   if (!digits.length) return { ...nothing, message: "The digit is too small." };
   const images = digits.map((digit) => asMnist(cutOut(ink, digit)));

@@ -70,6 +70,9 @@ def network_layers(model: nn.Module) -> tuple[list[dict[str, Any]], list[bytes]]
         if isinstance(module, nn.Dropout):  # does nothing outside training
             continue
         layer, weight, bias = _layer(module)
+        flat = layers and any("flatten" in before["kind"] for before in layers)
+        if layer["kind"] == "linear" and not flat:
+            raise ExportError(f"{module} comes before a flattening layer: the page can't do that")
         for name, tensor in (("weight", weight), ("bias", bias)):
             if tensor is not None:
                 kind = "bfloat16" if tensor.ndim > 1 else "float32"
@@ -95,12 +98,13 @@ def _layer(module: nn.Module) -> tuple[dict[str, Any], Tensor | None, Tensor | N
             return {"kind": "convolution", **settings}, module.weight, module.bias
         case nn.Linear():
             return {"kind": "linear"}, module.weight, module.bias
-        case nn.BatchNorm1d() | nn.BatchNorm2d() if module.running_var is not None:
+        case nn.BatchNorm1d() | nn.BatchNorm2d() if module.affine and module.track_running_stats:
             assert module.running_mean is not None
+            assert module.running_var is not None
             weight = module.weight / (module.running_var + module.eps).sqrt()
             return {"kind": "scale"}, weight, module.bias - module.running_mean * weight
         case nn.MaxPool2d(kernel_size=int(size), padding=0, dilation=1, ceil_mode=False) if (
-            module.stride == size
+            module.stride == size and not module.return_indices
         ):
             return {"kind": "pool", "size": size}, None, None
         case Crop(margin=margin):

@@ -1,4 +1,4 @@
-"""A run's model becomes a file, checked before it is written (12_deployment.ipynb)."""
+"""A run's model becomes a file; ONNX is checked before it is written (12_deployment.ipynb)."""
 
 import json
 from pathlib import Path
@@ -34,7 +34,7 @@ def export_onnx(
         ExportError: the model can't be written in that form, or its answers differ.
         CheckpointError: the file can't be written.
     """
-    _check_ending(path, ".onnx")
+    check_ending(path, ".onnx")
     known = {"model": run.model, "recipe": json.dumps(run.recipe), **run.versions}
     if run.certainty is not None:
         known["temperature"] = str(run.certainty.temperature)
@@ -61,13 +61,15 @@ def export_html(path: str | Path, model: nn.Module, run: Run) -> str:
         ExportError: the model has a layer that the page doesn't know.
         CheckpointError: the file can't be written.
     """
-    _check_ending(path, ".html")
+    check_ending(path, ".html")
     with torch.no_grad():
         page = web_page(model, run.certainty).encode()
     write_whole(Path(path), page)
-    return f"{path}: {len(page) / 1000:,.0f} kB; open it in a browser"
+    unsure = "" if run.certainty else '; the run has no temperature, so it never says "not sure"'
+    return f"{path}: {len(page) / 1000:,.0f} kB; open it in a browser{unsure}"
 
 
-def _check_ending(path: str | Path, ending: str) -> None:
+def check_ending(path: str | Path, ending: str) -> None:
+    """ExportError if the file has another ending."""
     if Path(path).suffix.lower() != ending:
         raise ExportError(f"{path}: name a file that ends in {ending}")

@@ -76,6 +76,10 @@ def test_eight_bits_are_smaller_and_nearly_the_same(onnx, sample):
     rough = onnx_logits(onnx_model(model, {}, images), sample.test.images)
     exact = mh.predict_logits(model, sample.test.images)
     assert 0 < (rough - exact).abs().mean() < 0.1 * exact.std()
+    with pytest.raises(ExportError, match="no digits to calibrate"):
+        onnx_model(model, {}, images[:0])
+    with pytest.raises(ExportError, match="can't read it"):
+        onnx_logits(b"no ONNX file", images)
 
 
 def stored(page):
@@ -124,6 +128,9 @@ def test_a_page_holds_the_weights_the_limits_and_nothing_from_outside(sample):
     [
         nn.Sigmoid(),
         nn.MaxPool2d(3, stride=2),
+        nn.MaxPool2d(2, return_indices=True),
+        nn.BatchNorm2d(1, affine=False),
+        nn.Linear(28, 10),
         nn.Conv2d(1, 4, 3, dilation=2),
         nn.Conv2d(1, 4, (3, 5)),
         nn.Conv2d(1, 4, 3, padding="same"),
@@ -167,6 +174,8 @@ def test_a_mistake_is_answered_in_one_line_and_writes_nothing(
     assert_one_line(call(run), "--onnx model.onnx", "--html page.html")
     assert_one_line(call(run, "--html", out / "a.html", "--int8"), "--onnx model.onnx")
     assert_one_line(call(run, "--html", out / "page.txt"), "page.txt", ".html")
+    both = ("--onnx", out / "a.onnx", "--html", out / "page.txt", "--source", "sample")
+    assert_one_line(call(run, *both), "page.txt", ".html")
     assert_one_line(call(run, "--html", tmp_path / "file" / "a.html"), "cannot write")
     assert_one_line(call(tmp_path / "none", "--html", out / "a.html"), "no run in")
     weights = run / "model.safetensors"
@@ -178,7 +187,7 @@ def test_a_mistake_is_answered_in_one_line_and_writes_nothing(
     whole = save(tmp_path / "whole", used("lenet"))
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     onnx_file = ("--onnx", out / "a.onnx", "--source", "sample")
-    assert_one_line(call(whole, *onnx_file), "pip install onnx onnxscript onnxruntime")
+    assert_one_line(call(whole, *onnx_file), "pip install --upgrade onnx onnxscript onnxruntime")
     assert not list(out.iterdir())
 
 
