@@ -1,7 +1,7 @@
 """The convolutional networks, each a plain sequence of layers (02_model.ipynb).
 
 A model takes raw images `[N, 1, 28, 28]` (uint8 0 to 255, or float in [0, 1]) and returns logits
-`[N, 10]`. The normalisation is its first layer, so no caller can normalise wrongly.
+`[N, 10]`. The normalisation is its first layer, so no caller has to normalise.
 """
 
 import copy

@@ -59,7 +59,7 @@ def onnx_logits(content: bytes | Path, images: Tensor, batch_size: int = 500) ->
         content: of an ONNX file, or its path.
 
     Raises:
-        ImportError: a package is missing.
+        ImportError: a package is missing. ExportError: it is no ONNX file, or a damaged one.
     """
     session = onnx_session(content)
     parts = (part.cpu().numpy() for part in images.split(batch_size))

@@ -70,7 +70,7 @@ def network_layers(model: nn.Module) -> tuple[list[dict[str, Any]], list[bytes]]
         if isinstance(module, nn.Dropout):  # does nothing outside training
             continue
         layer, weight, bias = _layer(module)
-        flat = layers and any("flatten" in before["kind"] for before in layers)
+        flat = any("flatten" in before["kind"] for before in layers)
         if layer["kind"] == "linear" and not flat:
             raise ExportError(f"{module} comes before a flattening layer: the page can't do that")
         for name, tensor in (("weight", weight), ("bias", bias)):
