@@ -351,6 +351,29 @@ def test_the_page_has_a_box_for_each_digit_and_marks_doubt(make_tiny, page):
         assert set(line.get_ydata()) == {top, bottom}
 
 
+def test_the_digits_of_a_file_are_numbered_on_its_page_before_their_steps(
+    make_tiny, page, tmp_path
+):
+    several, alone = tmp_path / "several.png", tmp_path / "alone.png"
+    Image.fromarray(np.kron(page, np.ones((2, 2), np.uint8))).save(several)  # more than is kept
+    Image.fromarray(page[:, : page.shape[1] // 2]).save(alone)
+    shown = [
+        (path, one)
+        for path in (several, alone)
+        for one in mh.handwriting.read_digits(make_tiny(), path)
+    ]
+    axes = drawn(handwriting_plots.steps_of_files(shown))
+    [first] = [ax for ax in axes if ax.get_title() == "several.png"]
+    assert words(first.texts) == ["1", "2"]
+    for line, (_, reading) in zip(first.lines, shown, strict=False):
+        left, _, right, bottom = reading.found.box
+        assert (min(line.get_xdata()), max(line.get_ydata())) == (left, bottom)
+        assert right < first.images[0].get_extent()[1] == 2 * page.shape[1]
+    rows = [ax.get_ylabel().split(":")[0] for ax in axes if ax.get_ylabel()]
+    assert rows == ["several.png\n1", "several.png\n2", "alone.png\n3"]
+    assert len(axes) == 1 + 3 * 6
+
+
 def test_a_description_travels_with_the_figure():
     described = plots.describe(plots.image_grid(images(1)), "One digit: a seven.")
     data, metadata = DisplayFormatter().format(described)

@@ -9,6 +9,7 @@ from scipy import ndimage
 
 FAINTEST = 0.06  # ink differs from the paper by this part of white, at least
 PART, WEAK = 0.4, 0.2  # of the strongest ink nearby, and of all: less is no ink
+BAR = 0.9  # of a digit's height: the bar of a 5 or a 7 is shorter
 MOST = 1_000  # marks on a page
 CONNECTED = np.ones((3, 3), dtype=bool)  # pixels that touch at a corner are one mark
 
@@ -129,8 +130,9 @@ def _inner(ink: Ink, marks: Marks) -> np.ndarray:
     """Which marks are away from the edge, large, strong, no line and no frame; bool `[N]`."""
     side = min(marks.labels.shape)
     inner = (marks.edges == 0) & (marks.sizes >= 0.02 * side)
-    if (inner & ~_slender(marks)).any():
-        inner &= ~_slender(marks)
+    lines = _slender(marks)
+    if (inner & ~lines).any():  # a bar may be a part of a 5 or a 7: a line is longer than digits
+        inner &= ~(lines & (marks.sizes > BAR * np.percentile(marks.sizes[inner & ~lines], 75)))
     if not inner.any():
         return inner
     inked = marks.labels > 0

@@ -2,12 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from mnist_helpers.handwriting.digits import FoundDigit
+from mnist_helpers.handwriting.image_files import read_picture
 from mnist_helpers.handwriting.reading import Reading
 from mnist_helpers.plots import BLUE, ORANGE, house_axes
+
+TITLES = ("picture", "its paper", "ink: the difference", "marks", "cut out", "28 x 28")
+ROW, PAGE = 1.45, 4.0  # inches: how high the steps of a digit are, and a page
 
 
 def handwriting_steps(found: Sequence[FoundDigit], names: Sequence[str] = ()) -> Figure:
@@ -18,9 +23,13 @@ def handwriting_steps(found: Sequence[FoundDigit], names: Sequence[str] = ()) ->
     Args:
         found: from `digits_from_image`. names: one a digit, to stand before its row.
     """
-    titles = ("picture", "its paper", "ink: the difference", "marks", "cut out", "28 x 28")
-    size = 9, 0.4 + 1.45 * len(found)
-    figure, grid = house_axes(*size, len(found), len(titles), squeeze=False)
+    figure, grid = house_axes(9, 0.4 + ROW * len(found), len(found), len(TITLES), squeeze=False)
+    _steps(grid, found, names)
+    return figure
+
+
+def _steps(grid: np.ndarray, found: Sequence[FoundDigit], names: Sequence[str]) -> None:
+    """The steps on axes `[N, 6]`."""
     shown = None
     for row, digit in zip(grid, found, strict=True):
         steps = list(digit.steps.values())
@@ -33,32 +42,61 @@ def handwriting_steps(found: Sequence[FoundDigit], names: Sequence[str] = ()) ->
                 ax.spines[:].set_visible(False)
             else:
                 ax.imshow(step, cmap="gray", vmin=low, vmax=high)
-    for ax, title in zip(grid[0], titles, strict=True):
+    for ax, title in zip(grid[0], TITLES, strict=True):
         ax.set_title(title, fontsize=10)
     for ax, name in zip(grid[:, 0], names, strict=False):
         ax.set_ylabel(name, fontsize=9)
-    return figure
 
 
 def steps_of_files(shown: Sequence[tuple[Path, Reading]]) -> Figure:
-    """`handwriting_steps` of digits in several files, each with its file's name and its answer."""
-    names = [f"{path.name}\n{one}" for path, one in shown]
-    return handwriting_steps([one.found for _, one in shown], names)
+    """Each page on which several digits were found, with their numbers; then each digit's steps.
+
+    Args:
+        shown: the files, and what was read in them.
+    """
+    on_page: dict[Path, list[tuple[str, Reading]]] = {}
+    for number, (path, one) in enumerate(shown, start=1):
+        on_page.setdefault(path, []).append((str(number), one))
+    pages = [(path, ones) for path, ones in on_page.items() if len(ones) > 1]
+    names = [f"{path.name}\n{number}: {one}" for number, (path, one) in enumerate(shown, start=1)]
+    heights = [PAGE] * len(pages) + [ROW] * len(shown)
+    figure, grid = house_axes(
+        9, 0.4 + sum(heights), len(heights), len(TITLES), squeeze=False, height_ratios=heights
+    )
+    for index, (path, ones) in enumerate(pages):
+        for ax in grid[index]:
+            ax.remove()
+        ax = figure.add_subplot(grid[index, 0].get_gridspec()[index, :])
+        ax.set_title(path.name, fontsize=10)
+        picture = read_picture(path)
+        _boxes_on(ax, picture.pixels, picture.size, ones)
+    _steps(grid[len(pages) :], [one.found for _, one in shown], names)
+    return figure
 
 
 def readings_on_page(picture: np.ndarray, readings: Sequence[Reading]) -> Figure:
     """The picture `[H, W]` with a box around each digit, what was read, and how surely."""
     height, width = picture.shape[:2]
     figure, ax = house_axes(4.8, 4.8 * height / width)
-    ax.imshow(picture, cmap="gray", vmin=0, vmax=255)
+    words = [
+        f"{one.digit}{'?' if one.sure is False else ''}  {one.probability:.0%}" for one in readings
+    ]
+    _boxes_on(ax, picture / 255, (width, height), list(zip(words, readings, strict=True)))
+    return figure
+
+
+def _boxes_on(
+    ax: Any, pixels: np.ndarray, size: tuple[int, int], named: Sequence[tuple[str, Reading]]
+) -> None:
+    """Pixels from 0 to 1 of a picture, `size` (width, height) large as given; its digits' boxes."""
+    width, height = size
+    ax.imshow(pixels, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0))
     ax.set(xticks=[], yticks=[])
-    for reading in readings:
+    for name, reading in named:
         left, top, right, bottom = reading.found.box
         unsure = reading.sure is False
         colour, style = (ORANGE, "--") if unsure else (BLUE, "-")
         edges = [left, right, right, left, left], [top, top, bottom, bottom, top]
         ax.plot(*edges, color=colour, linestyle=style, linewidth=2)
-        words = f"{reading.digit}{'?' if unsure else ''}  {reading.probability:.0%}"
         box = {"facecolor": "white", "edgecolor": colour, "boxstyle": "round,pad=0.2"}
-        ax.text(left, top - 0.02 * height, words, fontsize=10, color=colour, bbox=box)
-    return figure
+        ax.text(left, top - 0.02 * height, name, fontsize=10, color=colour, bbox=box)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,9 +16,12 @@ from mnist_helpers.handwriting.image_files import file_name
 from mnist_helpers.prediction import predict
 from torch import Tensor, nn
 
-NARROWEST, SURELY_ONE = 0.9, 1.3  # width by height: of what may be cut; of one digit, if sure
-STRANGE, WIDE, ONE_MORE, DOUBT = 12.0, 8.0, 1.0, 3.0  # what speaks for cuts, and against them
+NARROWEST, SURELY_ONE = 0.8, 1.3  # width by height: of what may be cut; of one digit, if sure
+# What speaks against one digit, and against several; chosen on pages of validation digits.
+STRANGE, NEAR, ONE_MORE, DOUBT = 12.0, 0.5, 2.0, 2.0
+WIDTHS, SPREAD = (0.42, 0.82), 0.2  # by height, of MNIST's ones and of the others: mean, deviation
 SPACE = 0.8  # of the height of a row: a wider gap is a space
+WORD = 3  # marks or more, half of them no sure digits: letters, of which some look like digits
 
 
 class Reading(NamedTuple):
@@ -91,13 +95,17 @@ class PageReading(list[Reading]):
 
 def _line(row: Sequence[Reading]) -> str:
     """The digits of a row, with spaces where the gaps are wide, and which of them are not sure."""
-    boxes = np.array([one.found.box for one in row])
-    gaps = boxes[1:, 0] - boxes[:-1, 2] > SPACE * np.median(boxes[:, 3] - boxes[:, 1])
     text = str(row[0].digit)
-    for one, gap in zip(row[1:], gaps, strict=True):
+    for one, gap in zip(row[1:], _spaces(row), strict=True):
         text += f"{' ' if gap else ''}{one.digit}"
     doubts = [str(one.digit) for one in row if one.sure is False]
     return f"{text}  not sure: {', '.join(doubts)}" if doubts else text
+
+
+def _spaces(row: Sequence[Reading]) -> np.ndarray:
+    """Between which neighbours in a row the gap is wide: bool `[N - 1]`."""
+    boxes = np.array([one.found.box for one in row])
+    return boxes[1:, 0] - boxes[:-1, 2] > SPACE * np.median(boxes[:, 3] - boxes[:, 1])
 
 
 def read_digits(model: nn.Module, image: Any, certainty: Certainty | None = None) -> PageReading:
@@ -127,8 +135,25 @@ def read_found(
         if certainty is None or certainty.centres is None or narrow:
             readings.append(one)
         else:
-            readings.extend(_cut_apart(model, one, certainty, width / height))
-    return PageReading(readings, certainty)
+            readings.extend(_cut_apart(model, one, certainty))
+    return PageReading([one for word in _words(readings) for one in _doubted(word)], certainty)
+
+
+def _words(readings: Sequence[Reading]) -> list[list[Reading]]:
+    """What stands together in a row: words and numbers."""
+    words: list[list[Reading]] = []
+    for _, row in groupby(readings, key=lambda one: one.found.row):
+        marks = list(row)
+        starts = [0, *(np.flatnonzero(_spaces(marks)) + 1).tolist(), len(marks)]
+        words += [marks[start:end] for start, end in pairwise(starts)]
+    return words
+
+
+def _doubted(word: list[Reading]) -> list[Reading]:
+    """The word; nothing in it is sure if most of it looks like letters."""
+    if len(word) < WORD or sum(one.sure is False for one in word) < len(word) / 2:
+        return word
+    return [one._replace(sure=False) for one in word]
 
 
 def read_each(
@@ -149,9 +174,7 @@ def read_each(
     return [Reading(*row) for row in rows]
 
 
-def _cut_apart(
-    model: nn.Module, whole: Reading, certainty: Certainty, wide: float
-) -> list[Reading]:
+def _cut_apart(model: nn.Module, whole: Reading, certainty: Certainty) -> list[Reading]:
     """Several digits, if the model believes in them more than in one; else the one.
 
     Where a cut goes is a guess, so none of the several is sure.
@@ -171,13 +194,17 @@ def _cut_apart(
     readings = dict(zip(parts, read_each(model, found, certainty), strict=True))
     energies = {span: _energy(one, certainty) + ONE_MORE for span, one in readings.items()}
     energy, spans = likeliest(energies, len(places) - 1)
-    doubt = _energy(whole, certainty) + ONE_MORE + WIDE * (wide - 1)
-    if energy + DOUBT >= doubt:
+    if energy + DOUBT >= _energy(whole, certainty) + ONE_MORE:
         return [whole]
     return [readings[span]._replace(sure=False) for span in spans]
 
 
 def _energy(one: Reading, certainty: Certainty) -> float:
-    """How little the model believes in a reading: near 0 for a likely one that isn't strange."""
-    too_far = max(0.0, one.distance / certainty.farthest - 1)
-    return float(-np.log(one.probability) + STRANGE * too_far)
+    """How little the model believes in a reading: near 0 for what is likely, and not strange.
+
+    Nor is it wider than such digits are.
+    """
+    height, width = one.found.steps["cut out"].shape
+    strange = max(0.0, one.distance / certainty.farthest - NEAR)
+    wide = max(0.0, (width / height - WIDTHS[one.digit != 1]) / SPREAD)
+    return float(-np.log(one.probability) + STRANGE * strange**2 + wide**2)

@@ -5,6 +5,7 @@ from mnist_helpers.handwriting.marks import DigitNotFound, Marks
 from scipy.sparse.csgraph import connected_components
 
 LOWEST, HIGHEST = 0.4, 1.15  # of a row's height: a dash is lower, a slash is higher
+CORNER = 0.15  # of a side: further from the middle, both ways, is a corner
 LUCK = 12.7, 4.3, 3.2  # 97.5 % points of Student's t distribution, for 1, 2, 3 degrees of freedom
 
 Group = tuple[np.ndarray, np.ndarray]
@@ -14,7 +15,7 @@ def arrange(marks: Marks, smallest: float) -> tuple[list[list[Group]], float]:
     """The marks of each digit, row by row, and how the rows fall to the right.
 
     What is far smaller than most, such as a comma, is left out; so are dashes, which are lower
-    than the digits of their row, and slashes, which are higher and straight.
+    than the digits of their row, slashes, which are higher and straight, and plus signs.
 
     Args:
         smallest: of a digit's height, in pixels.
@@ -42,19 +43,28 @@ def arrange(marks: Marks, smallest: float) -> tuple[list[list[Group]], float]:
         row = [
             (groups[index], boxes[index])
             for index, part in zip(members, parts, strict=True)
-            if part > LOWEST and (part < HIGHEST or not _straight(marks, groups[index]))
+            if part > LOWEST and not _sign(_mask(marks, groups[index]), part)
         ]
         highest = members[heights.argmax()]  # among dashes alone a 1 looks like a slash
         rows.append(row or [(groups[highest], boxes[highest])])
     return rows, slope
 
 
-def _straight(marks: Marks, members: np.ndarray) -> bool:
-    """Whether these marks are one straight stroke: much longer than it is wide."""
+def _mask(marks: Marks, members: np.ndarray) -> np.ndarray:
+    """The pixels of these marks, in the box around them: bool `[h, w]`."""
     left, top, right, bottom = _around(marks.boxes[members])
-    own = np.isin(marks.labels[top:bottom, left:right], members + 1)
-    spread = np.linalg.eigvalsh(np.cov(np.argwhere(own).T))
-    return bool(spread[0] < 0.01 * spread[1])
+    return np.isin(marks.labels[top:bottom, left:right], members + 1)
+
+
+def _sign(mask: np.ndarray, part: float) -> bool:
+    """Whether it is a slash, `part` as high as its row and straight, or a plus: empty corners."""
+    if part >= HIGHEST:
+        spread = np.linalg.eigvalsh(np.cov(np.argwhere(mask).T))
+        if spread[0] < 0.01 * spread[1]:
+            return True
+    height, width = mask.shape
+    y, x = (np.abs(np.arange(size) - (size - 1) / 2) > CORNER * size for size in mask.shape)
+    return 0.6 < width / height < 1.7 and mask[np.ix_(y, x)].sum() < 0.02 * mask.sum()
 
 
 def _joined(boxes: np.ndarray) -> list[np.ndarray]:

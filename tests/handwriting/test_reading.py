@@ -106,6 +106,31 @@ def test_a_page_reads_as_it_is_written():
     assert page.left_out == marks[-1:]
 
 
+class SureOfWideOnes(torch.nn.Module):
+    """Says 7, with a probability that rises with the ink."""
+
+    def __init__(self):
+        super().__init__()
+        self.seven = torch.nn.Parameter(0.3 * torch.eye(10)[7])
+
+    def forward(self, images):
+        return images.float().mean(dim=(1, 2, 3))[:, None] * self.seven
+
+
+def test_in_a_word_of_letters_nothing_is_sure():
+    """Wide marks look like digits, thin ones do not: a word, a number, and two marks alone."""
+    picture, left, expected = np.full((300, 1500), 255, np.uint8), 60, []
+    for word, sure in [("|#|", "   "), ("##|", "## "), ("|#", " #")]:
+        for mark in word:
+            width = {"|": 8, "#": 70}[mark]
+            picture[100:220, left : left + width] = 0
+            left += width + 40
+        left += 140
+        expected += [one == "#" for one in sure]
+    page = read_digits(SureOfWideOnes(), picture, mh.Certainty(1.0, 0.999))
+    assert [one.sure for one in page] == expected
+
+
 @pytest.mark.slow
 def test_what_is_no_digit_is_left_out_or_not_sure(reader):
     """Scribbles; those further away than any digit are left out."""
