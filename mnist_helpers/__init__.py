@@ -43,7 +43,7 @@ from mnist_helpers.files import CheckpointError
 from mnist_helpers.history import History
 from mnist_helpers.mnist_files import DataError
 from mnist_helpers.models import Normalize, count_multiply_adds, count_parameters
-from mnist_helpers.prediction import predict, prediction_lines
+from mnist_helpers.prediction import predict
 from mnist_helpers.recipes import Recipe
 from mnist_helpers.runs import Run, load_run, save_report, save_run
 from mnist_helpers.trainer import TrainingDiverged
@@ -56,15 +56,8 @@ __all__ = sorted(
     if not name.startswith("_") and not isinstance(value, _ModuleType)
 )
 _ROOMS = (
-    "deployment",
-    "diagrams",
-    "explanation",
-    "handwriting",
-    "plots",
-    "results",
-    "robustness",
-    "speed",
-    "study",
+    *("deployment", "diagrams", "explanation", "handwriting"),
+    *("plots", "results", "robustness", "speed", "study"),
 )
 
 

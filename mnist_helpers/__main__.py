@@ -139,7 +139,8 @@ def _plot(out: Path, history: mh.History, report: mh.Report, test: mh.DigitSet, 
     }
     for name, figure in figures.items():
         write_whole(out / name, mh.plots.as_png(figure))
-    print("\n".join(mh.prediction_lines(some.labels, probabilities)))
+    for true, predicted in zip(some.labels, probabilities.argmax(dim=1), strict=True):
+        print(f"True: {true} | Predicted: {predicted}")
 
 
 @app.command()
@@ -286,14 +287,11 @@ def notebooks(
     All work on the data that is found at the start: see the command `data`, MNIST_DATA_DIR and
     MNIST_SOURCE.
     """
-    from mnist_helpers.execution import NotebookError, execute_notebooks, find_notebooks
+    from mnist_helpers.execution import execute_notebooks, find_notebooks
 
-    try:
-        paths = find_notebooks(folder, numbers)
-        source = mh.load_mnist().source  # looked for once, not again in every notebook
-        print(execute_notebooks(paths, out, source))
-    except NotebookError as error:
-        fail(str(error))
+    paths = find_notebooks(folder, numbers)
+    source = mh.load_mnist().source  # looked for once, not again in every notebook
+    print(execute_notebooks(paths, out, source))
 
 
 if __name__ == "__main__":

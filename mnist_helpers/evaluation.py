@@ -107,11 +107,6 @@ class Report:
     confusion: Tensor
     per_class: "pd.DataFrame"
 
-    @property
-    def source(self) -> str:
-        """Where the digits come from: `mnist`, `sample` or the name of your own data set."""
-        return self.name.split("/")[0]
-
     def mistakes(self) -> Tensor:
         """Positions of the wrong answers, int64 `[M]`, the most confident mistake first."""
         confidence = self.probabilities.max(dim=1).values

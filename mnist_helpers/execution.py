@@ -5,10 +5,9 @@ import time
 from base64 import b64decode
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import nbformat
-from mnist_helpers.files import read_json, write_whole
+from mnist_helpers.files import CheckpointError, read_json, write_whole
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat.reader import NotJSONError
@@ -17,7 +16,7 @@ from nbformat.validator import ValidationError
 CELL_TIMEOUT_SECONDS = 1_800
 
 
-class NotebookError(RuntimeError):
+class NotebookError(CheckpointError):
     """A notebook is missing, or a cell of it failed; the message names both and the error."""
 
 
@@ -81,7 +80,9 @@ def _execute(path: Path, out: Path, environment: dict[str, str]) -> int:
     try:
         client.execute(env=environment)
     except CellExecutionError as error:
-        failure = f"cell {_failed_cell(notebook)}: {error.ename}: {error.evalue}"
+        kinds = [[out.output_type for out in cell.get("outputs", [])] for cell in notebook.cells]
+        number = next(n for n, found in enumerate(kinds, start=1) if "error" in found)
+        failure = f"cell {number}: {error.ename}: {error.evalue}"
     except (CellTimeoutError, DeadKernelError) as error:
         failure = str(error)
     shown = [one.get("data", {}) for cell in notebook.cells for one in cell.get("outputs", [])]
@@ -95,14 +96,6 @@ def _execute(path: Path, out: Path, environment: dict[str, str]) -> int:
     for number, image in enumerate(images, start=1):
         write_whole(out / "figures" / f"{path.stem}-{number}.png", b64decode(image))
     return len(images)
-
-
-def _failed_cell(notebook: Any) -> int:
-    """The position, from 1, of the cell with the error."""
-    for index, cell in enumerate(notebook.cells, start=1):
-        if any(output.output_type == "error" for output in cell.get("outputs", [])):
-            return index
-    return 0
 
 
 def _results(out: Path, source: str, start: float) -> list[str]:

@@ -9,6 +9,7 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import seaborn as sns
 import torch
 from cycler import cycler
@@ -180,15 +181,12 @@ def step_losses(
     """
     figure, ax = house_axes(8, 3.4, grid="both")
     for name, history in histories.items():
-        losses = np.array(history.step_losses)
-        if not len(losses):  # stopped at once
+        losses = pd.Series(history.step_losses, range(1, len(history.step_losses) + 1), float)
+        if losses.empty:  # stopped at once
             continue
-        ends = np.arange(1, len(losses) + 1)
-        starts = np.maximum(ends - window, 0)
-        sums = np.cumsum([0.0, *losses])
         if len(histories) == 1:
-            ax.plot(ends, losses, "-", color=GREY, alpha=0.4, lw=0.6)
-        ax.plot(ends, (sums[ends] - sums[starts]) / (ends - starts), lw=2, label=name)
+            ax.plot(losses, "-", color=GREY, alpha=0.4, lw=0.6)
+        ax.plot(losses.rolling(window, min_periods=1).mean(), lw=2, label=name)
     cut = "" if top is None else f", cut off at {top:g}"
     what = f"mean of the last {window} steps" if window > 1 else "each step"
     ax.set_title(f"Training loss, {what}{cut}")

@@ -25,12 +25,3 @@ def predict(model: nn.Module, images: Tensor, temperature: float = 1.0) -> Tenso
     elif images.dtype != torch.uint8:
         raise DataError(f"images are {images.dtype}; give uint8 0..255 or float in [0, 1]")
     return (predict_logits(model, images) / temperature).softmax(dim=1)
-
-
-def prediction_lines(labels: Tensor, probabilities: Tensor) -> list[str]:
-    """A line for each image, such as `True: 7 | Predicted: 7`.
-
-    `labels` are int64 `[N]`, `probabilities` `[N, 10]`.
-    """
-    pairs = zip(labels.tolist(), probabilities.argmax(dim=1).tolist(), strict=True)
-    return [f"True: {true} | Predicted: {predicted}" for true, predicted in pairs]

@@ -102,7 +102,7 @@ def save_report(run_dir: str | Path, report: Report) -> None:
     """
     run = _read_run(Path(run_dir))
     metrics = {
-        "source": report.source,
+        "source": report.name.split("/")[0],
         **{name: getattr(run, name) for name in ("model", "parameters", "epochs")},
         "seed": run.recipe.get("seed"),
         **{name: getattr(run, name) for name in ("device", "precision", "train_seconds")},

@@ -3,8 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from operator import mul
 from pathlib import Path
 from typing import Any
@@ -212,12 +211,10 @@ class _Fit:
             print(f"Training took {history.seconds / 60:.2f} minutes on {history.device}.")
 
 
-@contextmanager
-def _bar(total: int, title: str, verbose: bool) -> Iterator[Any]:
+def _bar(total: int, title: str, verbose: bool) -> Any:
     """A bar in a terminal or a live notebook; none in a pipe, nor where TQDM_DISABLE is set."""
     from tqdm.auto import tqdm
 
     live = sys.stderr.isatty() or "ipykernel" in sys.modules
     hidden = not verbose or not live or bool(os.environ.get("TQDM_DISABLE"))
-    with tqdm(total=total, desc=title, leave=False, disable=hidden) as bar:
-        yield bar
+    return tqdm(total=total, desc=title, leave=False, disable=hidden)

@@ -38,13 +38,6 @@ def test_other_images_are_refused(make_tiny, images, message):
         mh.predict(make_tiny(), images)
 
 
-def test_lines_tell_true_and_predicted_digit():
-    lines = mh.prediction_lines(torch.tensor([7, 4]), torch.eye(10)[[7, 9]])
-    assert lines == ["True: 7 | Predicted: 7", "True: 4 | Predicted: 9"]
-    with pytest.raises(ValueError, match="zip"):
-        mh.prediction_lines(torch.tensor([7]), torch.eye(10)[[7, 9]])
-
-
 def test_a_model_reads_each_digit_of_a_picture_and_says_where_it_is_not_sure(make_tiny):
     ink = np.hstack([draw_strokes(digit_strokes(digit), 200, 16) for digit in (3, 6)])
     model, images = (

@@ -4,15 +4,3 @@ from mnist_helpers.deployment.errors import ExportError
 from mnist_helpers.deployment.onnx_file import onnx_logits, onnx_model, onnx_session
 from mnist_helpers.deployment.web_page import network_layers, web_page
 from mnist_helpers.deployment.writing import check_ending, export_html, export_onnx
-
-__all__ = [
-    "ExportError",
-    "check_ending",
-    "export_html",
-    "export_onnx",
-    "network_layers",
-    "onnx_logits",
-    "onnx_model",
-    "onnx_session",
-    "web_page",
-]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from mnist_helpers.deployment.errors import ExportError
+from mnist_helpers.evaluation import evaluating
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
@@ -104,23 +105,20 @@ def _exported(model: nn.Module) -> bytes:
 
     device = next((weight.device for weight in model.parameters()), None)
     example = torch.zeros(2, 1, 28, 28, dtype=torch.uint8, device=device)
-    was_training = model.training
-    model.eval()
     try:
-        program = torch.onnx.export(
-            model,
-            (example,),
-            dynamo=True,
-            verbose=False,
-            input_names=[IMAGES],
-            output_names=[LOGITS],
-            dynamic_shapes=({0: torch.export.Dim("N")},),
-        )
+        with evaluating(model):
+            program = torch.onnx.export(
+                model,
+                (example,),
+                dynamo=True,
+                verbose=False,
+                input_names=[IMAGES],
+                output_names=[LOGITS],
+                dynamic_shapes=({0: torch.export.Dim("N")},),
+            )
     except torch.onnx.errors.OnnxExporterError as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise ExportError(f"torch can't write this model as ONNX: {reason}") from error
-    finally:
-        model.train(was_training)
     assert program is not None
     return bytes(program.model_proto.SerializeToString())
 

@@ -109,10 +109,7 @@ def deletion_drop(
     """
     ink = (images > 0).flatten(1).cpu()
     ranked = scores.flatten(1).masked_fill(~ink, -torch.inf).argsort(dim=1, descending=True)
-    rank = torch.empty_like(ranked).scatter_(
-        1, ranked, torch.arange(ranked.shape[1]).expand_as(ranked)
-    )
-    gone = rank < (part * ink.sum(dim=1, keepdim=True)).round().clamp(min=1)
+    gone = ranked.argsort(dim=1) < (part * ink.sum(dim=1, keepdim=True)).round().clamp(min=1)
     left = images.masked_fill(gone.view_as(images).to(images.device), 0)
     return _target_logits(model, images, targets) - _target_logits(model, left, targets)
 

@@ -13,9 +13,10 @@ from scipy.ndimage import (
     binary_fill_holes,
     distance_transform_edt,
     gaussian_filter,
+    grey_closing,
+    grey_opening,
     label,
     maximum_filter,
-    minimum_filter,
     uniform_filter,
 )  # fmt: skip
 from skimage.filters import threshold_otsu
@@ -146,14 +147,12 @@ def _without_strokes(coarse: np.ndarray, sign: int) -> np.ndarray:
 
     What is wider than the window stays, with its edges where they are: so does a shadow.
     """
-    filters = (minimum_filter, maximum_filter) if sign > 0 else (maximum_filter, minimum_filter)
+    without = grey_opening if sign > 0 else grey_closing
     size = 2 * int(WINDOW * min(coarse.shape) / 2) + 1
     margin = size // 2
     middle = uniform_filter(coarse, 3, mode="nearest")[FRAME:-FRAME, FRAME:-FRAME]
     paper = np.pad(middle, margin + FRAME, mode="edge")
-    for extreme in filters:
-        paper = extreme(paper, size, mode="nearest")
-    return paper[margin:-margin, margin:-margin]
+    return without(paper, size, mode="nearest")[margin:-margin, margin:-margin]
 
 
 def _ink_is_brighter(coarse: np.ndarray) -> tuple[int, np.ndarray]:

@@ -141,18 +141,12 @@ def _inner(ink: Ink, marks: Marks) -> np.ndarray:
     inner &= (strength > 5 * ink.noise) & (strength > 0.3 * strength[inner].max())
     inner &= weight > 0.05 * weight[inner].max(initial=0)
     if inner.any():
-        inner &= marks.sizes >= 0.2 * _typical(marks.sizes[inner], total[inner])
+        heavy = {"weights": total[inner], "method": "inverted_cdf"}  # half of the weight is larger
+        inner &= marks.sizes >= 0.2 * np.quantile(marks.sizes[inner], 0.5, **heavy)
     if inner.sum() > MOST:
         raise DigitNotFound(f"more than {MOST:,} marks")
     frames = inner & _frames(marks, inner)
     return inner & ~frames if (inner & ~frames).any() else inner
-
-
-def _typical(sizes: np.ndarray, weights: np.ndarray) -> float:
-    """The size for which half of the weight is in larger ones."""
-    order = np.argsort(sizes)
-    upto = np.cumsum(weights[order])
-    return float(sizes[order][np.searchsorted(upto, upto[-1] / 2)])
 
 
 def _frames(marks: Marks, inner: np.ndarray) -> np.ndarray:
@@ -180,6 +174,4 @@ def _ruled(mask: np.ndarray) -> bool:
 def _without_thin_lines(mask: np.ndarray) -> np.ndarray:
     """Only what is at least 0.4 times as thick as the thickest stroke."""
     size = max(1, round(0.8 * ndimage.distance_transform_cdt(mask).max()))
-    back = -1 if size % 2 == 0 else 0  # an even window has no middle
-    thick = ndimage.minimum_filter(mask, size)
-    return mask & ndimage.maximum_filter(thick, size, origin=back)
+    return mask & ndimage.grey_opening(mask, size)

@@ -1,6 +1,5 @@
 """Files of results, a row a run: one reader and one writer for notebooks, README and benchmarks."""
 
-import csv
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
@@ -82,22 +81,15 @@ def add_rows(
         ResultsError: the file is there and is no such file.
         CheckpointError: it cannot be written.
     """
-    kept: list[dict[str, Any]] = []
+    kept = pd.DataFrame(columns=list(columns), dtype=str)
     if path.exists():
         read_rows(path)
-        csv.field_size_limit(2**31 - 1)  # a cell may hold the mistakes of a large set
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            columns, kept = list(reader.fieldnames or columns), list(reader)
+        kept = pd.read_csv(path, dtype=str, keep_default_na=False)
     if replacing is not None:
-        kept = [row for row in kept if any(row.get(k) != v for k, v in replacing.items())]
-    new = [{name: _as_text(value) for name, value in row.items()} for row in rows]
-    names = dict.fromkeys((*columns, *(name for row in new for name in row)))
-    text = StringIO()
-    writer = csv.DictWriter(text, list(names), restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows([*kept, *new])
-    write_whole(path, text.getvalue().encode())
+        kept = kept[(kept.reindex(columns=list(replacing)) != pd.Series(replacing)).any(axis=1)]
+    new = pd.DataFrame([{name: _as_text(value) for name, value in row.items()} for row in rows])
+    text = pd.concat([kept, new]).fillna("").to_csv(index=False, lineterminator="\n")
+    write_whole(path, text.encode())
 
 
 def _as_text(value: Any) -> str:

@@ -30,12 +30,7 @@ def fgsm(model: nn.Module, images: Tensor, labels: Tensor, epsilon: float) -> Te
 
 
 def pgd(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    epsilon: float,
-    steps: int = 20,
-    generator: torch.Generator | None = None,
+    model: nn.Module, images: Tensor, labels: Tensor, epsilon: float, steps: int = 20
 ) -> Tensor:
     """Projected gradient descent: many small FGSM steps from a random start, never further than
     `epsilon` from the image.
@@ -45,11 +40,10 @@ def pgd(
 
     Args:
         model, images, labels, epsilon: as for `fgsm`, and so is the result.
-        steps: 1 or more.
-        generator: of the CPU, for the start; None: torch's own.
+        steps: 1 or more. The start is drawn by torch's own generator of the CPU.
     """
     clean = _as_floats(images)
-    start = 2 * torch.rand(clean.shape, generator=generator).to(clean.device) - 1
+    start = 2 * torch.rand(clean.shape).to(clean.device) - 1
     attacked = (clean + epsilon * start).clamp(0, 1)
     for _ in range(steps):
         moved = attacked + 2.5 * epsilon / steps * _gradient(model, attacked, labels).sign()

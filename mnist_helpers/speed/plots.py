@@ -35,13 +35,11 @@ def time_shares(parts: dict[str, dict[str, float]]) -> Figure:
     `parts` gives for each program the milliseconds of the same parts, four at most.
     """
     figure, ax = house_axes(8, 0.8 * len(parts) + 1.2, grid="x")
-    left = np.zeros(len(parts))
-    names = next(iter(parts.values()))
-    for name, hatch in zip(names, HATCHES[: len(names)], strict=True):
-        width = np.array([program[name] for program in parts.values()])
+    widths = pd.DataFrame(parts).T
+    left = widths.cumsum(axis=1) - widths
+    for name, hatch in zip(widths, HATCHES, strict=False):
         bars = {"label": name, "hatch": hatch, "edgecolor": "white"}
-        ax.barh(list(parts), width, 0.6, left, **bars)
-        left += width
+        ax.barh(list(parts), widths[name], 0.6, left[name], **bars)
     ax.set(xlabel="milliseconds for 1,000 images", title="Where the time goes")
     ax.invert_yaxis()
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
