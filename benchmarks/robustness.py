@@ -11,6 +11,7 @@ stopped goes on. The workers of a Dask cluster must find `tables`: start them wi
 """
 
 import argparse
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
@@ -64,10 +65,12 @@ def attack_rows(
     _, part = train.split(HARDENED_DIGITS, seed=seed)
     model = mh.ZOO["two_conv"].build(seed=seed)
     recipe = replace(HARDENED, seed=seed, keep="last")
+    start = time.perf_counter()
     if name == "trained on attacks":
         mh.robustness.fit_adversarial(model, part, recipe, HARDENED_EPSILON, HARDENED_STEPS)
     else:
         fitted(model, part, part, recipe)
+    seconds = time.perf_counter() - start
     _, test = test.split(1_000, seed=0)
     for epsilon in EPSILONS:
         for attack in (mh.robustness.fgsm, mh.robustness.pgd):
@@ -79,6 +82,7 @@ def attack_rows(
                 "epsilon": epsilon,
                 "errors": len(test) - int(right),
                 "total": len(test),
+                "train_seconds": round(seconds, 1),
             }
 
 
