@@ -2,7 +2,7 @@
 scikit-learn, whole pages of many kinds; how often letters, scribbles and blank paper are flagged;
 and how long it takes. Rows go to mnist_helpers/results/handwriting.csv.
 
-    python benchmarks/handwriting.py [qualities] [pens] [nonsense] [pages] [times]
+    python benchmarks/handwriting.py [qualities] [pens] [nonsense] [pages] [fresh] [numbers] [times]
 """
 
 import argparse
@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -19,7 +20,7 @@ import mnist_helpers as mh
 import numpy as np
 import tables
 import torch
-from mnist_helpers.handwriting.reading import read_found
+from mnist_helpers.handwriting.reading import WORD, read_found
 from pages import KINDS, ONLY_SURE, make_page, right
 from PIL import Image, ImageDraw, ImageFont
 from scipy.interpolate import make_interp_spline
@@ -27,7 +28,7 @@ from sklearn.datasets import load_digits
 from tables import fitted, one_line_errors, one_of, where
 
 Rows = Iterator[dict[str, Any]]
-MODEL, SEEDS, COUNT, PAGES = "fast_994", 5, 1_000, 50
+MODEL, SEEDS, COUNT, PAGES, FRESH = "fast_994", 5, 1_000, 50, 2_000
 CERTAINTY = "mnist_helpers.certainty"
 WAYS = {  # the part that the probability flags, and how many centres a digit has
     "probability": (1.0, 100),
@@ -160,11 +161,10 @@ def trained(digits: mh.Mnist, name: str = MODEL) -> Iterator[tuple[torch.nn.Modu
         yield model, mh.fit_certainty(model, validation, train=train)
 
 
-def pages(digits: mh.Mnist, _: list[np.ndarray]) -> Rows:
+def pages(digits: mh.Mnist, _: list[np.ndarray], first: int = 0) -> Rows:
     """Whole pages right, by kind, in per cent: a row for each seed of the model."""
-    made = {
-        kind: [make_page(kind, number, digits.test) for number in range(PAGES)] for kind in KINDS
-    }
+    numbers = range(first, first + PAGES)
+    made = {kind: [make_page(kind, number, digits.test) for number in numbers] for kind in KINDS}
     found = {kind: [every(page.picture) for page in of_kind] for kind, of_kind in made.items()}
     for seed, (model, certainty) in enumerate(trained(digits)):
         for kind, of_kind in made.items():
@@ -197,6 +197,22 @@ def written(
         for row in read_found(model, found, certainty).rows
     ]
     return [row for row in rows if row]
+
+
+def not_sure(digits: mh.Mnist, _: list[np.ndarray]) -> Rows:
+    """Digits of fresh pages with numbers alone, with and without the rule for words."""
+    kinds = [kind for kind in KINDS if kind not in ("touching digits", *ONLY_SURE)]
+    numbers = range(FRESH, FRESH + PAGES)
+    made = [every(make_page(kind, n, digits.test).picture) for kind in kinds for n in numbers]
+    for seed, (model, certainty) in enumerate(trained(digits)):
+        for name, least in (
+            ("digits on pages", WORD),
+            ("the same, without the rule for words", 99),
+        ):
+            with patch("mnist_helpers.handwriting.reading.WORD", least):
+                read = [one for page in made if page for one in read_found(model, page, certainty)]
+            value = 100 * statistics.mean(not one.sure for one in read)
+            yield {"name": f"not sure: {name}", "seed": seed, "value": round(value, 2), "unit": "%"}
 
 
 def qualities(digits: mh.Mnist, pictures: list[np.ndarray]) -> Rows:
@@ -292,11 +308,13 @@ def times(digits: mh.Mnist, pictures: list[np.ndarray]) -> Rows:
         )
 
 
-PARTS = {
+PARTS: dict[str, Callable[[mh.Mnist, list[np.ndarray]], Rows]] = {
     "qualities": qualities,
     "pens": pens,
     "nonsense": nonsense_flagged,
     "pages": pages,
+    "fresh": partial(pages, first=FRESH),
+    "numbers": not_sure,
     "times": times,
 }
 

@@ -266,7 +266,7 @@ def attacks() -> str:
 def handwriting() -> str:
     """Digits that do not look like MNIST's, things that are none, and the time it takes."""
     rows = results.read_rows(results.HANDWRITING)
-    rows = rows[~rows["part"].isin(["nonsense", "pages", "pages, before"])]
+    rows = rows[~rows["part"].isin(["nonsense", "pages", "pages, before", "fresh"])]
     groups = rows.groupby(["name", "unit"], sort=False)["value"]
     lines = [(name, f"{spread(runs, unit=1)}", unit) for (name, unit), runs in groups]
     return markdown("|mean ± sd|unit", lines)
@@ -283,15 +283,15 @@ def nonsense() -> str:
 
 
 def pages_by_kind() -> str:
-    """Whole pages right in per cent, as it was and as it is."""
+    """Whole pages right in per cent, as it was, as it is, and on pages that nobody looked at."""
     rows = results.read_rows(results.HANDWRITING)
-    before, now = (
-        rows[rows["part"] == part].groupby("name", sort=False)["value"]
-        for part in ("pages, before", "pages")
-    )
-    was: dict[Any, str] = {kind: spread(runs, unit=1) for kind, runs in before}
-    lines = [(kind, was.get(kind, ""), spread(runs, unit=1)) for kind, runs in now]
-    return markdown("pages|before, % right|now, % right", lines)
+    parts = [rows[rows["part"] == part] for part in ("pages, before", "pages", "fresh")]
+    columns: list[dict[Any, str]] = [
+        {kind: spread(runs, unit=1) for kind, runs in part.groupby("name", sort=False)["value"]}
+        for part in parts
+    ]
+    lines = [(kind, *(column.get(kind, "") for column in columns)) for kind in columns[1]]
+    return markdown("pages|before, % right|now, % right|fresh pages, % right", lines)
 
 
 def deployment() -> str:

@@ -56,9 +56,9 @@ __all__ = sorted(
     if not name.startswith("_") and not isinstance(value, _ModuleType)
 )
 _ROOMS = (
-    *("deployment", "diagrams", "explanation", "handwriting"),
-    *("plots", "results", "robustness", "speed", "study"),
-)
+    "deployment", "diagrams", "explanation", "handwriting", "plots",
+    "results", "robustness", "speed", "study",
+)  # fmt: skip
 
 
 def __getattr__(name: str) -> _Any:

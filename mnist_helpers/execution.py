@@ -80,8 +80,8 @@ def _execute(path: Path, out: Path, environment: dict[str, str]) -> int:
     try:
         client.execute(env=environment)
     except CellExecutionError as error:
-        kinds = [[out.output_type for out in cell.get("outputs", [])] for cell in notebook.cells]
-        number = next(n for n, found in enumerate(kinds, start=1) if "error" in found)
+        kinds = [[one.output_type for one in cell.get("outputs", [])] for cell in notebook.cells]
+        number = next((n for n, found in enumerate(kinds, start=1) if "error" in found), 0)
         failure = f"cell {number}: {error.ename}: {error.evalue}"
     except (CellTimeoutError, DeadKernelError) as error:
         failure = str(error)

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 FAINTEST = 0.06  # ink differs from the paper by this part of white, at least
 PART, WEAK = 0.4, 0.2  # of the strongest ink nearby, and of all: less is no ink
-BAR = 0.9  # of a digit's height: the bar of a 5 or a 7 is shorter
+BAR, ABOVE, TOUCHING = 0.9, 0.35, 0.08  # of a digit's size: a bar's length, and how near it is
 MOST = 1_000  # marks on a page
 CONNECTED = np.ones((3, 3), dtype=bool)  # pixels that touch at a corner are one mark
 
@@ -126,13 +126,29 @@ def _slender(marks: Marks) -> np.ndarray:
     return (width > 5 * height) | ((height > 20 * width) & long)
 
 
+def _bars(marks: Marks, others: np.ndarray) -> np.ndarray:
+    """Which are short, and a part of one of `others`, such as the bar of a 5; bool `[N]`.
+
+    They nearly touch one, as where a fine pen skips; or they are near above one and under none.
+    """
+    size = np.percentile(marks.sizes[others], 75)
+    one, other = marks.boxes[:, None], marks.boxes[None, others]
+    gap = np.maximum(one[..., :2], other[..., :2]) - np.minimum(one[..., 2:], other[..., 2:])
+    beside = (gap[..., 0] < -0.3 * marks.extents[:, None, 0]) & (gap[..., 1] < ABOVE * size)
+    over = beside & (one[..., 1] < other[..., 1])
+    under = beside & (one[..., 3] > other[..., 3])
+    near = (gap < TOUCHING * size).all(axis=-1)
+    part = near.any(axis=1) | (over.any(axis=1) & ~under.any(axis=1))
+    return (marks.sizes < BAR * size) & part
+
+
 def _inner(ink: Ink, marks: Marks) -> np.ndarray:
     """Which marks are away from the edge, large, strong, no line and no frame; bool `[N]`."""
     side = min(marks.labels.shape)
     inner = (marks.edges == 0) & (marks.sizes >= 0.02 * side)
     lines = _slender(marks)
-    if (inner & ~lines).any():  # a bar may be a part of a 5 or a 7: a line is longer than digits
-        inner &= ~(lines & (marks.sizes > BAR * np.percentile(marks.sizes[inner & ~lines], 75)))
+    if (inner & ~lines).any():
+        inner &= ~lines | _bars(marks, inner & ~lines)
     if not inner.any():
         return inner
     inked = marks.labels > 0

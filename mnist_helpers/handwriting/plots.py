@@ -49,7 +49,7 @@ def _steps(grid: np.ndarray, found: Sequence[FoundDigit], names: Sequence[str]) 
 
 
 def steps_of_files(shown: Sequence[tuple[Path, Reading]]) -> Figure:
-    """Each page on which several digits were found, with their numbers; then each digit's steps.
+    """Each page of which several digits are shown, with their numbers; then each digit's steps.
 
     Args:
         shown: the files, and what was read in them.
@@ -88,7 +88,10 @@ def readings_on_page(picture: np.ndarray, readings: Sequence[Reading]) -> Figure
 def _boxes_on(
     ax: Any, pixels: np.ndarray, size: tuple[int, int], named: Sequence[tuple[str, Reading]]
 ) -> None:
-    """Pixels from 0 to 1 of a picture, `size` (width, height) large as given; its digits' boxes."""
+    """A picture, pixels 0 to 1, and a named box around each digit.
+
+    `size` is the picture's width and height as given: in its pixels the boxes are.
+    """
     width, height = size
     ax.imshow(pixels, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0))
     ax.set(xticks=[], yticks=[])

@@ -17,11 +17,12 @@ from mnist_helpers.prediction import predict
 from torch import Tensor, nn
 
 NARROWEST, SURELY_ONE = 0.8, 1.3  # width by height: of what may be cut; of one digit, if sure
-# What speaks against one digit, and against several; chosen on pages of validation digits.
-STRANGE, NEAR, ONE_MORE, DOUBT = 12.0, 0.5, 2.0, 2.0
+# Prices: of a strange piece, of each digit, of cutting at all; chosen on other pages than those
+# of the table (benchmarks/README.md).
+STRANGE, NEAR, EACH, CUTTING = 12.0, 0.5, 2.0, 2.0
 WIDTHS, SPREAD = (0.42, 0.82), 0.2  # by height, of MNIST's ones and of the others: mean, deviation
 SPACE = 0.8  # of the height of a row: a wider gap is a space
-WORD = 3  # marks or more, half of them no sure digits: letters, of which some look like digits
+WORD = 3  # marks or more: fewer tell little about each other
 
 
 class Reading(NamedTuple):
@@ -30,7 +31,8 @@ class Reading(NamedTuple):
     Attributes:
         digit: 0 to 9.
         probability: of this digit, 0 to 1.
-        sure: whether probability and distance are within the limits; None if there are none.
+        sure: whether probability and distance are within the limits, and it was not cut out of a
+            mark, nor stands in a word of which most is not sure; None if there are no limits.
         probabilities: float32 `[10]`.
         distance: from the training digits; see `Certainty.distances`.
         found: the digit as MNIST would have it, its box and the steps.
@@ -114,8 +116,9 @@ def read_digits(model: nn.Module, image: Any, certainty: Certainty | None = None
     Args:
         model: gives logits.
         image: a path, a Pillow image or an array; see `digit_from_image`.
-        certainty: from `fit_certainty`, or that of a saved run. If it knows the training digits,
-            digits that touch are cut apart, and what is no digit is left out.
+        certainty: from `fit_certainty`, or that of a saved run. If most of a word is not sure,
+            none of it is. If it knows the training digits, digits that touch are cut apart, and
+            what is no digit is left out.
 
     Raises:
         DigitNotFound: there is no mark that may be a digit.
@@ -129,31 +132,29 @@ def read_found(
 ) -> PageReading:
     """The same for digits that were found before, at least one."""
     readings = []
-    for one in read_each(model, found, certainty):
+    for one in _without_words(read_each(model, found, certainty)):
         height, width = one.found.steps["cut out"].shape
         narrow = width < (SURELY_ONE if one.sure else NARROWEST) * height
         if certainty is None or certainty.centres is None or narrow:
             readings.append(one)
         else:
             readings.extend(_cut_apart(model, one, certainty))
-    return PageReading([one for word in _words(readings) for one in _doubted(word)], certainty)
+    return PageReading(readings, certainty)
 
 
-def _words(readings: Sequence[Reading]) -> list[list[Reading]]:
-    """What stands together in a row: words and numbers."""
-    words: list[list[Reading]] = []
+def _without_words(readings: Sequence[Reading]) -> list[Reading]:
+    """The readings; where most of a word is not sure, none of it is: some letters pass as digits.
+
+    A word, or a number, is what stands together in a row.
+    """
+    kept: list[Reading] = []
     for _, row in groupby(readings, key=lambda one: one.found.row):
         marks = list(row)
         starts = [0, *(np.flatnonzero(_spaces(marks)) + 1).tolist(), len(marks)]
-        words += [marks[start:end] for start, end in pairwise(starts)]
-    return words
-
-
-def _doubted(word: list[Reading]) -> list[Reading]:
-    """The word; nothing in it is sure if most of it looks like letters."""
-    if len(word) < WORD or sum(one.sure is False for one in word) < len(word) / 2:
-        return word
-    return [one._replace(sure=False) for one in word]
+        for word in (marks[start:end] for start, end in pairwise(starts)):
+            letters = len(word) >= WORD and 2 * sum(one.sure is False for one in word) > len(word)
+            kept += [one._replace(sure=False) for one in word] if letters else word
+    return kept
 
 
 def read_each(
@@ -192,17 +193,18 @@ def _cut_apart(model: nn.Module, whole: Reading, certainty: Certainty) -> list[R
         image = torch.from_numpy(small)[None]
         found.append(replace(whole.found, image=image, box=box, steps=steps))
     readings = dict(zip(parts, read_each(model, found, certainty), strict=True))
-    energies = {span: _energy(one, certainty) + ONE_MORE for span, one in readings.items()}
+    energies = {span: _energy(one, certainty) + EACH for span, one in readings.items()}
     energy, spans = likeliest(energies, len(places) - 1)
-    if energy + DOUBT >= _energy(whole, certainty) + ONE_MORE:
+    if energy + CUTTING >= _energy(whole, certainty) + EACH:
         return [whole]
     return [readings[span]._replace(sure=False) for span in spans]
 
 
 def _energy(one: Reading, certainty: Certainty) -> float:
-    """How little the model believes in a reading: near 0 for what is likely, and not strange.
+    """How little the model believes in a reading: 0 for what is certain, near and narrow.
 
-    Nor is it wider than such digits are.
+    It grows with the distance, from half of the one that is sure on, and with the width, from the
+    mean of such digits on.
     """
     height, width = one.found.steps["cut out"].shape
     strange = max(0.0, one.distance / certainty.farthest - NEAR)

@@ -15,7 +15,7 @@ def arrange(marks: Marks, smallest: float) -> tuple[list[list[Group]], float]:
     """The marks of each digit, row by row, and how the rows fall to the right.
 
     What is far smaller than most, such as a comma, is left out; so are dashes, which are lower
-    than the digits of their row, slashes, which are higher and straight, and plus signs.
+    than the digits of their row, slashes, which are higher and straight, and upright plus signs.
 
     Args:
         smallest: of a digit's height, in pixels.

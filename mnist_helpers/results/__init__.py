@@ -84,7 +84,7 @@ def add_rows(
     kept = pd.DataFrame(columns=list(columns), dtype=str)
     if path.exists():
         read_rows(path)
-        kept = pd.read_csv(path, dtype=str, keep_default_na=False)
+        kept = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False)
     if replacing is not None:
         kept = kept[(kept.reindex(columns=list(replacing)) != pd.Series(replacing)).any(axis=1)]
     new = pd.DataFrame([{name: _as_text(value) for name, value in row.items()} for row in rows])

@@ -37,7 +37,7 @@ def time_shares(parts: dict[str, dict[str, float]]) -> Figure:
     figure, ax = house_axes(8, 0.8 * len(parts) + 1.2, grid="x")
     widths = pd.DataFrame(parts).T
     left = widths.cumsum(axis=1) - widths
-    for name, hatch in zip(widths, HATCHES, strict=False):
+    for name, hatch in zip(widths, HATCHES[: widths.shape[1]], strict=True):
         bars = {"label": name, "hatch": hatch, "edgecolor": "white"}
         ax.barh(list(parts), widths[name], 0.6, left[name], **bars)
     ax.set(xlabel="milliseconds for 1,000 images", title="Where the time goes")

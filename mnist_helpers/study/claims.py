@@ -21,7 +21,12 @@ def within(study: pd.DataFrame, epochs: int) -> pd.DataFrame:
 
     Args:
         study: rows of `read_study`. epochs: at least 1.
+
+    Raises:
+        ValueError: `epochs` is less.
     """
+    if epochs < 1:
+        raise ValueError(f"epochs is {epochs}: it must be at least 1")
     rows = study.copy()
     for index, row in study.iterrows():
         pairs = list(zip(row["validation_accuracy"], row["validation_loss"], strict=True))[:epochs]

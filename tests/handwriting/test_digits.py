@@ -303,6 +303,14 @@ def test_two_strokes_of_a_five_are_one_digit():
             assert np.abs(boxes[:, [1, 3]] - [top, bottom + 1]).max() <= 4
 
 
+def test_a_short_line_under_a_digit_is_no_part_of_it():
+    picture = np.hstack([written(3), written(8)])
+    draw = ImageDraw.Draw(image := Image.fromarray(picture))
+    for left in (140, 540):
+        draw.line((left, 262, left + 120, 262), fill=0, width=5)
+    assert close(boxes_of(image), boxes_of(picture), 3)
+
+
 def test_specks_and_commas_are_no_digits():
     picture = np.hstack([written(3), written(6)])
     expected = boxes_of(picture)

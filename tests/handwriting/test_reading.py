@@ -118,17 +118,21 @@ class SureOfWideOnes(torch.nn.Module):
 
 
 def test_in_a_word_of_letters_nothing_is_sure():
-    """Wide marks look like digits, thin ones do not: a word, a number, and two marks alone."""
-    picture, left, expected = np.full((300, 1500), 255, np.uint8), 60, []
-    for word, sure in [("|#|", "   "), ("##|", "## "), ("|#", " #")]:
-        for mark in word:
-            width = {"|": 8, "#": 70}[mark]
-            picture[100:220, left : left + width] = 0
-            left += width + 40
-        left += 140
-        expected += [one == "#" for one in sure]
+    """Wide marks look like digits, thin ones do not: words and numbers in two rows."""
+    picture, expected = np.full((600, 1900), 255, np.uint8), []
+    first = [("|#|", "   "), ("##|", "## "), ("||##", "  ##"), ("|#", " #")]
+    for top, row in [(100, first), (400, [("|||#", "    ")])]:
+        left = 60
+        for word, sure in row:
+            for mark in word:
+                width = {"|": 8, "#": 70}[mark]
+                picture[top : top + 120, left : left + width] = 0
+                left += width + 40
+            left += 140
+            expected += [one == "#" for one in sure]
     page = read_digits(SureOfWideOnes(), picture, mh.Certainty(1.0, 0.999))
     assert [one.sure for one in page] == expected
+    assert not any(one.sure for one in read_digits(SureOfWideOnes(), picture))  # None: no limits
 
 
 @pytest.mark.slow

@@ -37,6 +37,8 @@ def test_within_so_many_epochs_the_weights_count_that_the_recipe_keeps(make_stud
     pd.testing.assert_frame_equal(study, before)
     study["recipe"] = study["recipe"].str.replace('"best"', '"last"')
     assert mh.study.within(study, 4).test_accuracy.item() == 0.93
+    with pytest.raises(ValueError, match="at least 1"):
+        mh.study.within(study, 0)
 
 
 def test_a_summary_has_mean_spread_and_cost_of_each_model(make_study):
