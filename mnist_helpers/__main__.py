@@ -13,9 +13,8 @@ import mnist_helpers as mh
 import torch
 import typer
 from mnist_helpers.data import data_folder
-from mnist_helpers.files import ResultsError, write_whole
+from mnist_helpers.files import ResultsError, damage_named, read_tensors, write_whole
 from mnist_helpers.runs import CHECKPOINT, RUN
-from mnist_helpers.zoo import stored_recipe
 
 app = typer.Typer(
     help="Train, evaluate and use the MNIST models of the notebooks.",
@@ -81,7 +80,10 @@ def _recipe(name: str, out: Path, resume: bool, overrides: dict[str, Any]) -> mh
     _check_model(name)
     if not resume and ((out / RUN).exists() or (out / CHECKPOINT).exists()):
         fail(f"{out} holds a run already: name another folder, or go on with --resume")
-    recipe = stored_recipe(out, name) if resume else mh.ZOO[name].recipe
+    recipe = mh.ZOO[name].recipe
+    if resume:
+        with damage_named(out / CHECKPOINT):
+            recipe = mh.Recipe(**read_tensors(out / CHECKPOINT)[1]["recipe"])
     given = {field: value for field, value in overrides.items() if value is not None}
     return dataclasses.replace(recipe, **given)
 

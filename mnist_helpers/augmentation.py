@@ -179,7 +179,7 @@ def noise(images: Tensor, generator: Generator | None = None, *, strength: float
     sigma = strength * _uniform((len(images), 1, 1, 1), images, generator)
     device = images.device if generator is None else generator.device
     draws = torch.randn(images.shape, generator=generator, device=device).to(images.device)
-    return _like((_floats(images) + sigma * draws).clamp(0, 1), images)
+    return _like((as_floats(images) + sigma * draws).clamp(0, 1), images)
 
 
 def thickness(images: Tensor, generator: Generator | None = None, *, most: float = 0.85) -> Tensor:
@@ -196,7 +196,7 @@ def thickness(images: Tensor, generator: Generator | None = None, *, most: float
     """
     if not 0 <= most <= 1:
         raise ValueError(f"most is {most}: it must be 0 to 1")
-    pixels = _floats(images)
+    pixels = as_floats(images)
     part = most * (2 * _uniform((len(images), 1, 1, 1), images, generator) - 1)
     if not len(images):
         return images.clone()
@@ -217,7 +217,7 @@ def warp(images: Tensor, offsets: Tensor) -> Tensor:
     x = torch.arange(width, device=images.device)
     place = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1) + offsets
     grid = (2 * place + 1) / size - 1  # -1 and 1 are the outer edges of the image
-    pixels = _floats(images)
+    pixels = as_floats(images)
     return _like(F.grid_sample(pixels, grid.to(pixels.dtype), align_corners=False), images)
 
 
@@ -233,7 +233,7 @@ def _whole(draws: Tensor, count: int | Tensor) -> Tensor:
     return torch.minimum((draws * count).floor(), last)
 
 
-def _floats(images: Tensor) -> Tensor:
+def as_floats(images: Tensor) -> Tensor:
     """The images as floats in [0, 1], float32 at least: coarser ones cannot name a place."""
     if images.dtype == torch.uint8:
         return images.float() / 255

@@ -15,10 +15,9 @@ from pathlib import Path
 from mnist_helpers import models
 from mnist_helpers.certainty import fit_certainty
 from mnist_helpers.data import Mnist
-from mnist_helpers.files import CheckpointError, read_tensors
 from mnist_helpers.models import DigitClassifier
 from mnist_helpers.recipes import Recipe
-from mnist_helpers.runs import CHECKPOINT, RUN, load_run, save_run
+from mnist_helpers.runs import RUN, load_run, save_run
 from mnist_helpers.training import fit
 from torch import nn
 
@@ -172,18 +171,3 @@ def load_or_train(name: str, digits: Mnist, run_dir: str | Path) -> nn.Module:
         certainty = fit_certainty(model, validation, train=train)
         save_run(run_dir, model, entry.recipe, None, history, certainty)
     return model
-
-
-def stored_recipe(run_dir: Path, name: str) -> Recipe:
-    """The recipe of a stopped run to go on with, which must be one of the model `name`.
-
-    Raises:
-        CheckpointError: there is none, or of another model, or it is damaged.
-    """
-    _, info = read_tensors(run_dir / CHECKPOINT)
-    if info.get("model") != ZOO[name].build().name:
-        raise CheckpointError(f"{run_dir} holds a run of {info.get('model')}, not of {name}")
-    try:
-        return Recipe(**info["recipe"])
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(f"{run_dir / CHECKPOINT} holds no recipe ({error})") from error

@@ -372,7 +372,7 @@ MISTAKES = {
     "predict run 7.png --explain 7.png": ["is one of the images"],
     "train lenet --source sample --out run": ["holds a run already", "--resume"],
     "train lenet --source sample --resume --out new": ["checkpoint.safetensors is missing"],
-    "train vgg --source sample --resume --out run": ["lenet, not of vgg"],
+    "train vgg --source sample --resume --out run": ["lenet, here vgg"],
     "study lenet --source sample --seeds 0 --out new.csv": ["seeds is 0", "at least 1"],
     "study lenet --source sample --out bad.csv": ["bad.csv is damaged", "name another file"],
     "notebooks --folder run": ["no notebooks in"],

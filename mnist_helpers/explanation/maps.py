@@ -9,6 +9,7 @@ mode and is left as it was.
 from collections.abc import Callable
 
 import torch
+from mnist_helpers.augmentation import as_floats
 from mnist_helpers.evaluation import evaluating, predict_logits
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -41,7 +42,7 @@ def integrated_gradients(
         ways = [_gradient(model, part * pixels, digits) for part in parts.tolist()]
         return torch.stack(ways).mean(dim=0)
 
-    return _pixels(images).cpu() * _in_batches(mean_gradient, images, targets)
+    return as_floats(images).float().cpu() * _in_batches(mean_gradient, images, targets)
 
 
 def grad_cam(model: nn.Module, layer: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
@@ -114,13 +115,8 @@ def deletion_drop(
     return _target_logits(model, images, targets) - _target_logits(model, left, targets)
 
 
-def _pixels(images: Tensor) -> Tensor:
-    """Floats from 0 to 1, so that a gradient is with respect to them."""
-    return images.float() / (255 if images.dtype == torch.uint8 else 1)
-
-
 def _in_batches(one: Callable[[Tensor, Tensor], Tensor], images: Tensor, targets: Tensor) -> Tensor:
-    parts = zip(_pixels(images).split(BATCH), targets.split(BATCH), strict=True)
+    parts = zip(as_floats(images).float().split(BATCH), targets.split(BATCH), strict=True)
     return torch.cat([one(pixels, digits).cpu() for pixels, digits in parts])
 
 

@@ -56,7 +56,7 @@ def read_picture(image: Any) -> Picture:
         DataError: it is no image, cannot be read, is too large or an animation.
     """
     if isinstance(image, str | os.PathLike):
-        with open_image(image) as file:
+        with _open_image(image) as file:
             given = file.size
             drafted = file.draft(None, _working_size(*given))  # JPEG decodes smaller, and faster
             file.load()
@@ -77,16 +77,12 @@ def file_name(path: str | os.PathLike) -> str:
 
 
 @contextmanager
-def open_image(path: str | os.PathLike) -> Iterator[Any]:
-    """The image file, opened by Pillow, not yet decoded; errors of Pillow inside are DataErrors.
-
-    Raises:
-        DataError: not a file of one picture, in one of `FORMATS`, of at most `MAX_PIXELS`.
-    """
+def _open_image(path: str | os.PathLike) -> Iterator[Any]:
+    """The image file, opened by Pillow, not yet decoded; errors of Pillow inside are DataErrors."""
     with _clear_errors(file_name(path)):
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
-            raise IsADirectoryError
+            raise DataError("is a folder: name the image files in it")
         if not stat.S_ISREG(status.st_mode):  # to open a pipe can take for ever
             raise DataError("is a pipe or a device: name an image file")
         if not status.st_size:
@@ -135,8 +131,6 @@ def _fault(error: Exception) -> str:
         return str(error)
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return "is not there: check its name"
-    if isinstance(error, IsADirectoryError):
-        return "is a folder: name the image files in it"
     if isinstance(error, PermissionError):
         return "cannot be opened: permission denied; give yourself the right to read it"
     words = " ".join((getattr(error, "strerror", None) or str(error)).split())

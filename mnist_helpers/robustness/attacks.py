@@ -3,6 +3,7 @@
 from functools import partial
 
 import torch
+from mnist_helpers.augmentation import as_floats
 from mnist_helpers.data import DigitSet
 from mnist_helpers.evaluation import evaluating
 from mnist_helpers.recipes import Recipe
@@ -25,7 +26,7 @@ def fgsm(model: nn.Module, images: Tensor, labels: Tensor, epsilon: float) -> Te
     Returns:
         Float `[N, 1, 28, 28]` in [0, 1]; float32 for uint8 images.
     """
-    clean = _as_floats(images)
+    clean = as_floats(images)
     return (clean + epsilon * _gradient(model, clean, labels).sign()).clamp(0, 1)
 
 
@@ -42,18 +43,13 @@ def pgd(
         model, images, labels, epsilon: as for `fgsm`, and so is the result.
         steps: 1 or more. The start is drawn by torch's own generator of the CPU.
     """
-    clean = _as_floats(images)
+    clean = as_floats(images)
     start = 2 * torch.rand(clean.shape).to(clean.device) - 1
     attacked = (clean + epsilon * start).clamp(0, 1)
     for _ in range(steps):
         moved = attacked + 2.5 * epsilon / steps * _gradient(model, attacked, labels).sign()
         attacked = moved.clamp(clean - epsilon, clean + epsilon).clamp(0, 1)
     return attacked
-
-
-def _as_floats(images: Tensor) -> Tensor:
-    """uint8 images as float32 in [0, 1]; floats as they are."""
-    return images.float() / 255 if images.dtype == torch.uint8 else images
 
 
 def _gradient(model: nn.Module, images: Tensor, labels: Tensor, at_a_time: int = 1_000) -> Tensor:
