@@ -1,6 +1,6 @@
 """Changed copies of the training images, a different change for each (07_regularisation.ipynb).
 
-Every function takes images `[N, C, H, W]`, uint8 0 to 255 or float in [0, 1], on any device, and
+Every change takes images `[N, C, H, W]`, uint8 0 to 255 or float in [0, 1], on any device, and
 returns a new tensor of the same shape, dtype and device; what it was given stays as it is. The
 labels stay too: a change must leave a digit the digit it is. So there is no flip here. A mirrored
 2 is no 2, and a 6 upside down is a 9.
@@ -234,7 +234,7 @@ def _whole(draws: Tensor, count: int | Tensor) -> Tensor:
 
 
 def as_floats(images: Tensor) -> Tensor:
-    """The images as floats in [0, 1], float32 at least: coarser ones cannot name a place."""
+    """Images of any shape as floats in [0, 1], float32 or float64: coarser ones name no place."""
     if images.dtype == torch.uint8:
         return images.float() / 255
     return images.to(torch.promote_types(images.dtype, torch.float32))

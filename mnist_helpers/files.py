@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 
 class CheckpointError(ValueError):
-    """A run or checkpoint is missing, damaged or does not fit; the message says the mend."""
+    """A run or another file is missing, damaged or does not fit; the message says the mend."""
 
 
 class ResultsError(ValueError):

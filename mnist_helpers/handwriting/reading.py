@@ -132,7 +132,7 @@ def read_found(
 ) -> PageReading:
     """The same for digits that were found before, at least one."""
     readings = []
-    for one in _without_words(read_each(model, found, certainty)):
+    for one in _words_doubted(read_each(model, found, certainty)):
         height, width = one.found.steps["cut out"].shape
         narrow = width < (SURELY_ONE if one.sure else NARROWEST) * height
         if certainty is None or certainty.centres is None or narrow:
@@ -142,7 +142,7 @@ def read_found(
     return PageReading(readings, certainty)
 
 
-def _without_words(readings: Sequence[Reading]) -> list[Reading]:
+def _words_doubted(readings: Sequence[Reading]) -> list[Reading]:
     """The readings; where most of a word is not sure, none of it is: some letters pass as digits.
 
     A word, or a number, is what stands together in a row.

@@ -595,6 +595,14 @@ def test_a_one_between_dashes_is_a_digit():
     assert close(boxes_of(picture), [(268, 80, 275, 220)], 2)
 
 
+def test_a_four_is_no_plus(sample):
+    fours = sample.train.images[sample.train.labels == 4, 0][:60].numpy()
+    for four in fours:
+        large = 255 - np.kron(four, np.ones((6, 6), np.uint8))
+        page = np.pad(np.hstack([large, drawn(3, 168, 18)]), 20, constant_values=255)
+        assert len(digits_from_image(page)) == 2
+
+
 def test_a_large_digit_is_neither_squared_paper_nor_a_page():
     seven = Image.new("L", (280, 280), 255)
     ImageDraw.Draw(seven).line((45, 50, 235, 50), fill=0, width=30)
