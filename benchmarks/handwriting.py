@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -20,7 +21,7 @@ import mnist_helpers as mh
 import numpy as np
 import tables
 import torch
-from mnist_helpers.handwriting.reading import WORD, read_found
+from mnist_helpers.handwriting.reading import FAR, read_each, read_found
 from pages import KINDS, ONLY_SURE, make_page, right
 from PIL import Image, ImageDraw, ImageFont
 from scipy.interpolate import make_interp_spline
@@ -200,19 +201,53 @@ def written(
 
 
 def not_sure(digits: mh.Mnist, _: list[np.ndarray]) -> Rows:
-    """Digits of fresh pages with numbers alone, with and without the rule for words."""
+    """Digits of fresh pages with numbers alone: how many are not sure, how many sure and wrong."""
     kinds = [kind for kind in KINDS if kind not in ("touching digits", *ONLY_SURE)]
     numbers = range(FRESH, FRESH + PAGES)
-    made = [every(make_page(kind, n, digits.test).picture) for kind in kinds for n in numbers]
+    made = [make_page(kind, n, digits.test) for kind in kinds for n in numbers]
+    found = [every(page.picture) for page in made]
     for seed, (model, certainty) in enumerate(trained(digits)):
-        for name, least in (
-            ("digits on pages", WORD),
-            ("the same, without the rule for words", 99),
-        ):
-            with patch("mnist_helpers.handwriting.reading.WORD", least):
-                read = [one for page in made if page for one in read_found(model, page, certainty)]
-            value = 100 * statistics.mean(not one.sure for one in read)
-            yield {"name": f"not sure: {name}", "seed": seed, "value": round(value, 2), "unit": "%"}
+        for name, way in (("together", read_found), ("one by one", read_each)):
+            sure, wrong = [], []
+            for page, marks in zip(made, found, strict=True):
+                read, expected = way(model, marks, certainty) if marks else [], "".join(page.rows)
+                sure += [bool(one.sure) for one in read]
+                if len(read) == len(expected):
+                    pairs = zip(read, expected, strict=True)
+                    wrong += [str(one.digit) != digit for one, digit in pairs if one.sure]
+            for what, value in (
+                ("not sure", 1 - statistics.mean(sure)),
+                ("sure, but wrong", statistics.mean(wrong)),
+            ):
+                told = {"name": f"{what}: digits on pages, {name}", "seed": seed, "unit": "%"}
+                yield told | {"value": round(100 * value, 2)}
+
+
+def evidence(digits: mh.Mnist, _: list[np.ndarray]) -> Rows:
+    """Of the digits and the letters on other pages: how many are sure, not sure, or far."""
+    kinds, numbers = ("printed words", "one row", "a phone number"), range(1_000, 1_000 + PAGES)
+    others = digits.train.split(1 / 12, seed=0)[1]
+    made = [make_page(kind, number, others) for kind in kinds for number in numbers]
+    pairs = [(page, marks) for page in made if (marks := every(page.picture))]
+    for seed, (model, certainty) in enumerate(trained(digits)):
+        told: dict[str, list[str]] = {"digits": [], "letters": []}
+        for page, marks in pairs:
+            each = read_each(model, marks, certainty)
+            far = [one.distance > FAR * certainty.farthest for one in each]
+            states = [
+                "sure" if one.sure else "far" if away else "not sure"
+                for one, away in zip(each, far, strict=True)
+            ]
+            rows = groupby(zip(each, states, strict=True), lambda pair: pair[0].found.row)
+            for text, (_, row) in zip(page.rows, rows, strict=False):  # a word, then digits
+                found_there = [state for _, state in row]
+                told["letters"] += found_there[: -len(text)]
+                told["digits"] += found_there[-len(text) :]
+        for what, seen in told.items():
+            for state in ("sure", "not sure", "far"):
+                value = round(100 * seen.count(state) / len(seen), 2)
+                name = f"{what} of other pages: {state}"
+                yield {"name": name, "seed": seed, "value": value, "unit": "%"}
 
 
 def qualities(digits: mh.Mnist, pictures: list[np.ndarray]) -> Rows:
@@ -315,6 +350,7 @@ PARTS: dict[str, Callable[[mh.Mnist, list[np.ndarray]], Rows]] = {
     "pages": pages,
     "fresh": partial(pages, first=FRESH),
     "numbers": not_sure,
+    "evidence": evidence,
     "times": times,
 }
 

@@ -251,16 +251,14 @@ def corruptions() -> str:
 
 
 def attacks() -> str:
-    """What is left under FGSM and PGD."""
+    """What is left under FGSM and PGD, mean ± sd over the seeds."""
     rows = results.read_rows(results.ROBUSTNESS)
     rows = rows[rows["part"] == "attacks"].assign(right=lambda part: 1 - part.errors / part.total)
-    table = rows.pivot_table("right", ["model", "attack"], "epsilon", sort=False)
-    lines = [
-        (*names, *(f"{100 * value:.1f}" for value in line))
-        for names, line in zip(table.index, table.to_numpy(), strict=True)
-    ]
+    groups = rows.groupby(["model", "attack", "epsilon"], sort=False)["right"]
+    table = groups.agg(lambda runs: spread(runs, digits=1).split(" (")[0]).unstack()
+    lines = [(*names, *line) for names, line in zip(table.index, table.to_numpy(), strict=True)]
     steps = "|".join(f"{epsilon:g}" for epsilon in table.columns)
-    return markdown(f"trained|attack|{steps}", lines)
+    return markdown(f"trained (n {groups.size().min()})|attack|{steps}", lines)
 
 
 def handwriting() -> str:
@@ -322,7 +320,7 @@ def race(table: str = "race") -> str:
         runs = rows[rows["name"] == name]
         accuracy, time = runs["accuracy"], runs["seconds"]
         ratio = seconds[name] / seconds["fast_99"]
-        times = f"{ratio:.{1 if ratio < 100 else 0}f}"
+        times = f"{ratio:.1f}" if ratio < 100 else f"{round(ratio, -1):.0f}"
         took = f"{time.mean():.2f} ± {time.std():.2f}"
         lines.append((name, spread(accuracy), interval(accuracy), took, times))
     header = "|test accuracy, mean ± sd (points)|95 % interval|seconds, mean ± sd"

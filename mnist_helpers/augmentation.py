@@ -142,27 +142,16 @@ def distort(images: Tensor, generator: Generator | None = None) -> Tensor:
     return warp(images, offsets + _elastic(images, generator, 12.0, 4.0))
 
 
-def erase(
-    images: Tensor, generator: Generator | None = None, *, smallest: int = 4, largest: int = 12
-) -> Tensor:
-    """Paint a box over each image, in a grey of its own.
+def erase(images: Tensor, generator: Generator | None = None) -> Tensor:
+    """Paint a box of 4 to 12 pixels, across and down, over each image, in a grey of its own.
 
-    Height, width and grey are drawn evenly, and so is the place; a box lies wholly inside.
+    Height, width and grey are drawn evenly, and so is the place; in an image of 12x12 or more, a
+    box lies wholly inside.
     Source: Z. Zhong et al., "Random erasing data augmentation", AAAI 2020.
-
-    Args:
-        smallest, largest: of the box's height and width, in pixels; at most the image's.
-
-    Raises:
-        ValueError: they are out of their range.
     """
     height, width = images.shape[-2:]
-    if not 1 <= smallest <= largest <= min(height, width):
-        raise ValueError(
-            f"a box of {smallest} to {largest} pixels does not go into images of {height}x{width}"
-        )
     tall, wide, top, left, grey = _uniform((5, len(images), 1, 1, 1), images, generator)
-    tall, wide = (smallest + _whole(draw, largest - smallest + 1) for draw in (tall, wide))
+    tall, wide = (4 + _whole(draw, 9) for draw in (tall, wide))
     below = torch.arange(height, device=images.device).view(-1, 1) - _whole(top, height - tall + 1)
     beside = torch.arange(width, device=images.device) - _whole(left, width - wide + 1)
     inside = (below >= 0) & (below < tall) & (beside >= 0) & (beside < wide)
@@ -182,22 +171,13 @@ def noise(images: Tensor, generator: Generator | None = None, *, strength: float
     return _like((as_floats(images) + sigma * draws).clamp(0, 1), images)
 
 
-def thickness(images: Tensor, generator: Generator | None = None, *, most: float = 0.85) -> Tensor:
+def thickness(images: Tensor, generator: Generator | None = None) -> Tensor:
     """Write each image with another pen: thicker or thinner strokes, by up to a pixel a side.
 
-    The brightest (or darkest) pixel of the 3x3 around each place is mixed in.
-
-    Args:
-        most: the largest part of the mixture, 0 to 1; every part up to it, of either, is equally
-            likely.
-
-    Raises:
-        ValueError: `most` is out of its range.
+    The brightest (or darkest) pixel of the 3x3 around each place is mixed in, up to a part of 0.85.
     """
-    if not 0 <= most <= 1:
-        raise ValueError(f"most is {most}: it must be 0 to 1")
     pixels = as_floats(images)
-    part = most * (2 * _uniform((len(images), 1, 1, 1), images, generator) - 1)
+    part = 0.85 * (2 * _uniform((len(images), 1, 1, 1), images, generator) - 1)
     if not len(images):
         return images.clone()
     thick, thin = F.max_pool2d(pixels, 3, 1, 1), -F.max_pool2d(-pixels, 3, 1, 1)

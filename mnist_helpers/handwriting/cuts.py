@@ -17,6 +17,7 @@ APART, MARGIN = 0.1, 0.12  # of the height: between two cuts, and before the fir
 THICKEST = 0.35  # of the height: no cut goes through more ink
 LOWEST, WIDEST = 0.4, 1.4  # of a piece: its height beside HEIGHT, its width beside its height
 ASIDE = 0.02  # price of a step to the side, in pixels of ink
+BEYOND = 3  # pixels that a piece takes beyond a cut: strokes that cross have ink in common
 
 Span = tuple[int, int]
 
@@ -37,7 +38,7 @@ def pieces(cut: np.ndarray) -> tuple[dict[Span, np.ndarray], np.ndarray]:
     bounds = [np.zeros(HEIGHT), *_cuts(ink), np.full(HEIGHT, width)]
     found = {}
     for (first, left), (last, right) in combinations(enumerate(bounds), 2):
-        part = ink * ((across >= left[:, None]) & (across < right[:, None]))
+        part = ink * ((across >= left[:, None] - BEYOND) & (across < right[:, None] + BEYOND))
         if (first, last) == (0, len(bounds) - 1) or (part > 0.5).sum() < HEIGHT / 4:
             continue
         part = close_around(part)

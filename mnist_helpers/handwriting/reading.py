@@ -22,7 +22,11 @@ NARROWEST, SURELY_ONE = 0.8, 1.3  # width by height: of what may be cut; of one 
 STRANGE, NEAR, EACH, CUTTING = 12.0, 0.5, 2.0, 2.0
 WIDTHS, SPREAD = (0.42, 0.82), 0.2  # by height, of MNIST's ones and of the others: mean, deviation
 SPACE = 0.8  # of the height of a row: a wider gap is a space
-WORD = 3  # marks or more: fewer tell little about each other
+# Evidence that marks which stand together are a number, not a word: the logarithm of how much more
+# often digits than letters are sure, not sure, or further away than FAR (1: the limit), counted on
+# other pages, too; and what speaks for a number before any mark is looked at.
+SURE, NOT_SURE, FARTHER, FAR, AT_FIRST = 1.4, -1.8, -4.6, 1.2, 0.7
+IN_A_NUMBER = 0.8  # there an answer of this probability is sure
 
 
 class Reading(NamedTuple):
@@ -31,8 +35,9 @@ class Reading(NamedTuple):
     Attributes:
         digit: 0 to 9.
         probability: of this digit, 0 to 1.
-        sure: whether probability and distance are within the limits, and it was not cut out of a
-            mark, nor stands in a word of which most is not sure; None if there are no limits.
+        sure: whether probability and distance are within the limits, which are wider in what must
+            be a number; never in what must be a word, or if it was cut out of a mark. None if
+            there are no limits.
         probabilities: float32 `[10]`.
         distance: from the training digits; see `Certainty.distances`.
         found: the digit as MNIST would have it, its box and the steps.
@@ -116,9 +121,9 @@ def read_digits(model: nn.Module, image: Any, certainty: Certainty | None = None
     Args:
         model: gives logits.
         image: a path, a Pillow image or an array; see `digit_from_image`.
-        certainty: from `fit_certainty`, or that of a saved run. If most of a word is not sure,
-            none of it is. If it knows the training digits, digits that touch are cut apart, and
-            what is no digit is left out.
+        certainty: from `fit_certainty`, or that of a saved run. With it, marks that stand together
+            are judged as a number or a word. If it knows the training digits, digits that touch
+            are cut apart, and what is no digit is left out.
 
     Raises:
         DigitNotFound: there is no mark that may be a digit.
@@ -131,29 +136,34 @@ def read_found(
     model: nn.Module, found: Sequence[FoundDigit], certainty: Certainty | None = None
 ) -> PageReading:
     """The same for digits that were found before, at least one."""
-    readings = []
-    for one in _words_doubted(read_each(model, found, certainty)):
+    each, readings = read_each(model, found, certainty), []
+    if certainty is None:
+        return PageReading(each, None)
+    for one in _among_others(each, certainty):
         height, width = one.found.steps["cut out"].shape
         narrow = width < (SURELY_ONE if one.sure else NARROWEST) * height
-        if certainty is None or certainty.centres is None or narrow:
-            readings.append(one)
-        else:
-            readings.extend(_cut_apart(model, one, certainty))
+        whole = narrow or certainty.centres is None
+        readings.extend([one] if whole else _cut_apart(model, one, certainty))
     return PageReading(readings, certainty)
 
 
-def _words_doubted(readings: Sequence[Reading]) -> list[Reading]:
-    """The readings; where most of a word is not sure, none of it is: some letters pass as digits.
+def _among_others(readings: Sequence[Reading], certainty: Certainty) -> list[Reading]:
+    """The readings: in a word none is sure, in a number more of them are than each by itself.
 
-    A word, or a number, is what stands together in a row.
+    What stands together in a row is the one or the other, whichever its marks speak for.
     """
     kept: list[Reading] = []
     for _, row in groupby(readings, key=lambda one: one.found.row):
         marks = list(row)
         starts = [0, *(np.flatnonzero(_spaces(marks)) + 1).tolist(), len(marks)]
-        for word in (marks[start:end] for start, end in pairwise(starts)):
-            letters = len(word) >= WORD and 2 * sum(one.sure is False for one in word) > len(word)
-            kept += [one._replace(sure=False) for one in word] if letters else word
+        for together in (marks[start:end] for start, end in pairwise(starts)):
+            far = [one.distance > FAR * certainty.farthest for one in together]
+            pairs = list(zip(together, far, strict=True))
+            told = [SURE if one.sure else FARTHER if away else NOT_SURE for one, away in pairs]
+            number = AT_FIRST + sum(told) > 0
+            for one, away in pairs:
+                good = one.sure or (one.probability >= IN_A_NUMBER and not away)
+                kept.append(one._replace(sure=number and good))
     return kept
 
 
