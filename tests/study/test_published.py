@@ -61,7 +61,8 @@ def test_machine_and_versions_are_told_and_the_same_for_runs_that_are_paired(stu
         for rows in (study, own):
             told = set(rows[name].astype(str).str.strip())
             assert told.isdisjoint({"", "unknown", "nan"}), name
-        assert (study.groupby("seed")[name].nunique() == 1).all()
+        same = "model" if name == "precision" else "seed"  # which pays depends on the batch
+        assert (study.groupby(same)[name].nunique() == 1).all()
 
 
 def test_under_their_own_protocol_nothing_is_chosen(own):
