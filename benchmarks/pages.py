@@ -20,8 +20,23 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import gaussian_filter
 
 WIDTH, HEIGHT = 960, 720
-FONT = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans-Oblique.ttf"
+FONTS = Path(matplotlib.get_data_path()) / "fonts/ttf"
 WORDS = ("total", "name", "tel", "Marks", "sum", "Room", "from", "week", "Euro", "part")
+# Pages from here on have other words, in other fonts; no rule was made by looking at one of them.
+FRESH = 4_000
+FRESH_FONTS = ("DejaVuSerif", "DejaVuSansMono-Bold", "STIXGeneral", "cmr10", "cmss10")
+FRESH_WORDS = (
+    "pages",
+    "Street",
+    "Class",
+    "weight",
+    "Year",
+    "apples",
+    "Hugo",
+    "miles",
+    "Rent",
+    "item",
+)
 
 
 class Page(NamedTuple):
@@ -37,6 +52,7 @@ class Sheet:
 
     rng: Generator
     digits: mh.DigitSet | None  # None: drawn from strokes
+    fresh: bool = False
     ink: np.ndarray = field(default_factory=lambda: np.zeros((HEIGHT, WIDTH), np.float32))
     pen: float = 1.0  # how strong
     thickness: float = 0.09  # of a drawn digit's height
@@ -73,7 +89,8 @@ class Sheet:
 
     def words(self, text: str, left: float, top: float, height: float) -> float:
         """Printed words."""
-        font = ImageFont.truetype(FONT, round(1.2 * height))
+        name = self.rng.choice(FRESH_FONTS) if self.fresh else "DejaVuSans-Oblique"
+        font = ImageFont.truetype(FONTS / f"{name}.ttf", round(1.2 * height))
         width = round(font.getlength(text)) + 4
         image = Image.new("L", (width, round(1.6 * height)))
         ImageDraw.Draw(image).text((2, 0), text, font=font, fill=255)
@@ -278,7 +295,8 @@ def _words(sheet: Sheet) -> Page:
     top, rows = rng.uniform(80, 200), []
     for number in range(2):
         text = _number(rng, int(rng.integers(2, 4)))
-        x = sheet.words(str(rng.choice(WORDS)), 60, top + 250 * number, height)
+        word = str(rng.choice(FRESH_WORDS if sheet.fresh else WORDS))
+        x = sheet.words(word, 60, top + 250 * number, height)
         sheet.write(text, x + 0.8 * height, top + 250 * number, height)
         rows.append(text)
     return Page(_photo(sheet), rows)
@@ -306,7 +324,7 @@ ONLY_SURE = ("printed words", "a sum")
 def make_page(kind: str, number: int, test: mh.DigitSet) -> Page:
     """Page `number` of a kind: even ones with drawn digits, most odd ones with test digits."""
     rng = np.random.default_rng([list(KINDS).index(kind), number])
-    return KINDS[kind](Sheet(rng, test if number % 2 else None))
+    return KINDS[kind](Sheet(rng, test if number % 2 else None, number >= FRESH))
 
 
 def right(read: Sequence[str], page: Page) -> bool:

@@ -25,7 +25,7 @@ SPACE = 0.8  # of the height of a row: a wider gap is a space
 # Evidence that marks which stand together are a number, not a word: the logarithm of how much more
 # often digits than letters are sure, not sure, or further away than FAR (1: the limit), counted on
 # other pages, too; and what speaks for a number before any mark is looked at.
-SURE, NOT_SURE, FARTHER, FAR, AT_FIRST = 1.4, -1.8, -4.6, 1.2, 0.7
+SURE, NOT_SURE, FARTHER, FAR, AT_FIRST = 1.4, -2.0, -5.0, 1.2, 0.7
 IN_A_NUMBER = 0.8  # there an answer of this probability is sure
 
 
@@ -121,9 +121,9 @@ def read_digits(model: nn.Module, image: Any, certainty: Certainty | None = None
     Args:
         model: gives logits.
         image: a path, a Pillow image or an array; see `digit_from_image`.
-        certainty: from `fit_certainty`, or that of a saved run. With it, marks that stand together
-            are judged as a number or a word. If it knows the training digits, digits that touch
-            are cut apart, and what is no digit is left out.
+        certainty: from `fit_certainty`, or that of a saved run. If it knows the training digits,
+            marks that stand together are judged as a number or a word, digits that touch are cut
+            apart, and what is no digit is left out.
 
     Raises:
         DigitNotFound: there is no mark that may be a digit.
@@ -137,13 +137,12 @@ def read_found(
 ) -> PageReading:
     """The same for digits that were found before, at least one."""
     each, readings = read_each(model, found, certainty), []
-    if certainty is None:
-        return PageReading(each, None)
-    for one in _among_others(each, certainty):
+    if certainty is None or certainty.centres is None:
+        return PageReading(each, certainty)
+    for one, among in zip(each, _among_others(each, certainty), strict=True):
         height, width = one.found.steps["cut out"].shape
         narrow = width < (SURELY_ONE if one.sure else NARROWEST) * height
-        whole = narrow or certainty.centres is None
-        readings.extend([one] if whole else _cut_apart(model, one, certainty))
+        readings.extend([among] if narrow else _cut_apart(model, among, certainty))
     return PageReading(readings, certainty)
 
 
@@ -153,11 +152,12 @@ def _among_others(readings: Sequence[Reading], certainty: Certainty) -> list[Rea
     What stands together in a row is the one or the other, whichever its marks speak for.
     """
     kept: list[Reading] = []
+    limit = min(FAR * certainty.farthest, certainty.no_digit)
     for _, row in groupby(readings, key=lambda one: one.found.row):
         marks = list(row)
         starts = [0, *(np.flatnonzero(_spaces(marks)) + 1).tolist(), len(marks)]
         for together in (marks[start:end] for start, end in pairwise(starts)):
-            far = [one.distance > FAR * certainty.farthest for one in together]
+            far = [one.distance > limit for one in together]
             pairs = list(zip(together, far, strict=True))
             told = [SURE if one.sure else FARTHER if away else NOT_SURE for one, away in pairs]
             number = AT_FIRST + sum(told) > 0

@@ -107,58 +107,59 @@ def test_a_page_reads_as_it_is_written():
     assert page.left_out == marks[-1:]
 
 
-class SureOfWideOnes(torch.nn.Module):
-    """Says 7, with a probability that rises with the ink."""
-
-    def __init__(self):
-        super().__init__()
-        self.seven = torch.nn.Parameter(0.25 * torch.eye(10)[7])
-
-    def forward(self, images):
-        return images.float().mean(dim=(1, 2, 3))[:, None] * self.seven
-
-
-def test_in_a_word_of_letters_nothing_is_sure_and_in_a_number_more_is():
-    """Wide marks are sure, thin ones less (I: 0.83) or hardly (|: 0.70): words and numbers."""
-    picture, expected = np.full((600, 1900), 255, np.uint8), []
-    first = [("I#|", "   "), ("##|", "## "), ("II##", "    "), ("#I", "#I")]
-    for top, row in [(100, first), (400, [("|||#", "    "), ("##I", "##I"), ("I", " ")])]:
-        left = 60
-        for word, sure in row:
-            for mark in word:
-                width = {"|": 8, "I": 14, "#": 70}[mark]
-                picture[top : top + 120, left : left + width] = 0
-                left += width + 40
-            left += 140
-            expected += [one != " " for one in sure]
-    page = read_digits(SureOfWideOnes(), picture, mh.Certainty(1.0, 0.999))
-    assert [one.sure for one in page] == expected
-    assert not any(one.sure for one in read_digits(SureOfWideOnes(), picture))  # None: no limits
+# A mark by a letter: its probability, and how far it is from any digit; the limits are 0.95 and 1.
+MARKS = {"#": (0.99, 0.5), "p": (0.85, 0.5), "u": (0.7, 0.5), "d": (0.99, 1.15), "x": (0.99, 1.25)}
 
 
 @pytest.mark.parametrize(
-    ("distances", "sure"),
+    ("marks", "sure"),
     [
-        ((0.9, 0.9, 0.9, 1.15), [True] * 4),
-        ((0.9, 0.9, 0.9, 1.25), [True] * 3 + [False]),
-        ((0.9, 0.9, 1.25), [False] * 3),
-        ((1.15,), [False]),
+        *(("#", "#"), ("p", " "), ("x", " "), ("pp", "  "), ("#p", "#p"), ("#u", "# ")),
+        *(("##p", "##p"), ("p#p", "   "), ("pp##", "    "), ("###d", "###d"), ("##x", "   ")),
+        *(
+            ("####x", "#### "),
+            ("ppp #p", "    #p"),
+            ("pp#/##p", "   ##p"),
+            ("#x#### u", "# ####  "),
+        ),
     ],
 )
-def test_a_mark_far_from_any_digit_speaks_for_a_word(monkeypatch, distances, sure):
-    """1 is the limit; what is a little further may stand in a number."""
-    limits = mh.Certainty(1.0, 0.5, torch.zeros(1, 2).half(), farthest=1.0, no_digit=2.0)
-    shape = {"cut out": np.ones((50, 30))}
+def test_in_a_word_nothing_is_sure_and_in_a_number_more_is(monkeypatch, marks, sure):
+    """A space parts words, a slash rows; by hand: 0.7, 1.4 for `#`, -5 for `x`, else -2."""
+    limits = mh.Certainty(1.0, 0.95, torch.zeros(1, 2).half(), farthest=1.0, no_digit=2.0)
+    each = []
+    for row, line in enumerate(marks.split("/")):
+        for place, mark in enumerate(line):
+            box = (40 * place, 0, 40 * place + 30, 50)
+            cut = {"cut out": np.ones((50, 30))}
+            found = mh.handwriting.FoundDigit(None, box, row, cut)
+            if mark != " ":
+                chance, far = MARKS[mark]
+                each.append(Reading(3, chance, mark == "#", torch.ones(10), far, found))
+    monkeypatch.setattr("mnist_helpers.handwriting.reading.read_each", lambda *_: each)
+    expected = [one != " " for one in sure.replace("/", "")]
+    expected = [
+        known for known, mark in zip(expected, marks.replace("/", ""), strict=True) if mark != " "
+    ]
+    assert [one.sure for one in read_found(None, [], limits)] == expected
+
+
+def test_a_wide_mark_in_a_number_is_cut_by_what_it_is_alone(monkeypatch):
+    limits = mh.Certainty(1.0, 0.95, torch.zeros(1, 2).half(), farthest=1.0, no_digit=2.0)
+    boxes = [(0, 0, 30, 50), (40, 0, 95, 50), (105, 0, 135, 50)]
     each = [
         Reading(
-            3, 0.9, far <= 1, torch.ones(10), far, mh.handwriting.FoundDigit(None, box, 0, shape)
+            *(3, 0.9, number != 1, torch.ones(10), 0.5),
+            mh.handwriting.FoundDigit(None, box, 0, {"cut out": np.ones((50, box[2] - box[0]))}),
         )
-        for far, box in zip(
-            distances, [(40 * n, 0, 40 * n + 30, 50) for n in range(9)], strict=False
-        )
+        for number, box in enumerate(boxes)
     ]
-    monkeypatch.setattr("mnist_helpers.handwriting.reading.read_each", lambda *_: each)
-    assert [one.sure for one in read_found(None, [], limits)] == sure
+    offered = []
+    reading = "mnist_helpers.handwriting.reading"
+    monkeypatch.setattr(f"{reading}.read_each", lambda *_: each)
+    monkeypatch.setattr(f"{reading}._cut_apart", lambda _, one, __: offered.append(one) or [one])
+    assert [one.sure for one in read_found(None, [], limits)] == [True] * 3
+    assert [one.found.box for one in offered] == boxes[1:2]
 
 
 @pytest.mark.slow
