@@ -21,7 +21,7 @@ import mnist_helpers as mh
 import numpy as np
 import tables
 import torch
-from mnist_helpers.handwriting.reading import FAR, _among_others, read_each, read_found
+from mnist_helpers.handwriting.reading import FAR, among_others, read_each, read_found
 from pages import FRESH, KINDS, ONLY_SURE, make_page, right
 from PIL import Image, ImageDraw, ImageFont
 from scipy.interpolate import make_interp_spline
@@ -207,10 +207,10 @@ def not_sure(digits: mh.Mnist, _: list[np.ndarray]) -> Rows:
     made = [make_page(kind, n, digits.test) for kind in kinds for n in numbers]
     found = [every(page.picture) for page in made]
     for seed, (model, certainty) in enumerate(trained(digits)):
-        for name, way in (("together", _among_others), ("one by one", lambda each, _: each)):
+        for name, way in (("together", among_others), ("one by one", lambda each, _: each)):
             sure, wrong = [], []
             for page, marks in zip(made, found, strict=True):
-                with patch("mnist_helpers.handwriting.reading._among_others", way):
+                with patch("mnist_helpers.handwriting.reading.among_others", way):
                     read = read_found(model, marks, certainty) if marks else []
                 expected = "".join(page.rows)
                 sure += [bool(one.sure) for one in read]

@@ -2,10 +2,9 @@
 
 All 60,000 digits are learned from, in float32, with pixels scaled as the source does it (open for
 `lenet`, here to [0, 1], and for `two_conv_dropout`, here normalised), and the weights of the last
-epoch count. So nothing is chosen on validation
-digits, and the figures of validation are those of 5,000 digits that were learned from. What a
-source leaves open else is as in the zoo. Rows go to mnist_helpers/results/own_protocol.csv; what
-stands there is not measured again.
+epoch count. So nothing is chosen on validation digits, and the figures of validation are those of
+5,000 digits that were learned from. What a source leaves open else is as in the zoo. Rows go to
+mnist_helpers/results/own_protocol.csv; what stands there is not measured again.
 
     python benchmarks/own_protocol.py [MODEL ...] [--seeds 10]
 """

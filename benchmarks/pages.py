@@ -26,16 +26,8 @@ WORDS = ("total", "name", "tel", "Marks", "sum", "Room", "from", "week", "Euro",
 FRESH = 4_000
 FRESH_FONTS = ("DejaVuSerif", "DejaVuSansMono-Bold", "STIXGeneral", "cmr10", "cmss10")
 FRESH_WORDS = (
-    "pages",
-    "Street",
-    "Class",
-    "weight",
-    "Year",
-    "apples",
-    "Hugo",
-    "miles",
-    "Rent",
-    "item",
+    *("pages", "Street", "Class", "weight", "Year"),
+    *("apples", "Hugo", "miles", "Rent", "item"),
 )
 
 

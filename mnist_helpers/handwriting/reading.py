@@ -139,14 +139,14 @@ def read_found(
     each, readings = read_each(model, found, certainty), []
     if certainty is None or certainty.centres is None:
         return PageReading(each, certainty)
-    for one, among in zip(each, _among_others(each, certainty), strict=True):
+    for one, among in zip(each, among_others(each, certainty), strict=True):
         height, width = one.found.steps["cut out"].shape
         narrow = width < (SURELY_ONE if one.sure else NARROWEST) * height
         readings.extend([among] if narrow else _cut_apart(model, among, certainty))
     return PageReading(readings, certainty)
 
 
-def _among_others(readings: Sequence[Reading], certainty: Certainty) -> list[Reading]:
+def among_others(readings: Sequence[Reading], certainty: Certainty) -> list[Reading]:
     """The readings: in a word none is sure, in a number more of them are than each by itself.
 
     What stands together in a row is the one or the other, whichever its marks speak for.

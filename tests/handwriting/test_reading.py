@@ -162,6 +162,21 @@ def test_a_wide_mark_in_a_number_is_cut_by_what_it_is_alone(monkeypatch):
     assert [one.found.box for one in offered] == boxes[1:2]
 
 
+def test_what_is_left_out_is_never_sure_and_without_centres_nothing_is_judged(monkeypatch):
+    """A far mark after three sure ones: in a number, unless it is further than any digit."""
+    shape = {"cut out": np.ones((50, 30))}
+    boxes = [(40 * place, 0, 40 * place + 30, 50) for place in range(4)]
+    found = [mh.handwriting.FoundDigit(None, box, 0, shape) for box in boxes]
+    each = [Reading(3, 0.9, n < 3, torch.ones(10), 1.15 * (n == 3), found[n]) for n in range(4)]
+    monkeypatch.setattr("mnist_helpers.handwriting.reading.read_each", lambda *_: each)
+    centres = torch.zeros(1, 2).half()
+    for no_digit, all_sure in ((2.0, True), (1.1, False)):
+        page = read_found(None, [], mh.Certainty(1.0, 0.95, centres, 1.0, no_digit))
+        assert all(one.sure for one in [*page, *page.left_out]) == all_sure
+        assert [one.sure for one in page.left_out] == ([] if all_sure else [False])
+    assert list(read_found(None, [], mh.Certainty(1.0, 0.95))) == each
+
+
 @pytest.mark.slow
 def test_what_is_no_digit_is_left_out_or_not_sure(reader):
     """Scribbles; those further away than any digit are left out."""
