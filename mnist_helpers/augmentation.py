@@ -59,15 +59,15 @@ def affine(
 
 
 def _affine(images: Tensor, generator: Generator | None, *strengths: float) -> Tensor:
-    """Offsets for `warp`, drawn."""
+    """A grid for `warp`, drawn."""
     degrees, pixels, scale, shear = strengths
     most = torch.tensor([degrees, pixels, pixels, scale, shear], device=images.device)
     draws = most * (2 * _uniform((len(images), 5), images, generator) - 1)
     angle, right, down, growth, slant = draws.unbind(dim=1)
-    return affine_offsets(images.shape[-2:], angle, right, down, 1 + growth, slant)
+    return affine_grid(images.shape[-2:], angle, right, down, 1 + growth, slant)
 
 
-def affine_offsets(
+def affine_grid(
     size: tuple[int, ...], angle: Tensor, right: Tensor, down: Tensor, scale: Tensor, shear: Tensor
 ) -> Tensor:
     """What `warp` needs to slant, turn (clockwise), resize and move images, in this order.
@@ -79,19 +79,19 @@ def affine_offsets(
         angle, shear: degrees. right, down: pixels. scale: above 0. All float `[N]`.
 
     Returns:
-        Float `[N, H, W, 2]`, in pixels.
+        Float `[N, H, W, 2]`, as of `torch.nn.functional.affine_grid`.
     """
-    height, width = size
     angle, shear = torch.deg2rad(angle), torch.deg2rad(shear)
     cos, sin, slope = angle.cos() / scale, angle.sin() / scale, shear.tan()
     # The way back, from a pixel of the result to the one it comes from: turn, then slant.
     rows = (cos - slope * sin, sin + slope * cos, -sin, cos)
-    back = torch.stack(rows, dim=1).view(-1, 1, 1, 2, 2)
-    y = torch.arange(height, device=angle.device) - (height - 1) / 2
-    x = torch.arange(width, device=angle.device) - (width - 1) / 2
-    place = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
-    moved = place - torch.stack((right, down), dim=1)[:, None, None]
-    return (back @ moved.unsqueeze(-1)).squeeze(-1) - place
+    back = torch.stack(rows, dim=1).view(-1, 2, 2)
+    moved = back @ torch.stack((right, down), dim=1).unsqueeze(2)
+    sides = torch.tensor(size[::-1], device=angle.device)  # the grid counts in halves of them
+    theta = torch.cat([back * sides, -2 * moved], dim=2) / sides.view(2, 1)
+    if not len(theta):
+        return theta.new_empty(0, *size, 2)
+    return F.affine_grid(theta, [len(theta), 1, *size], align_corners=False)
 
 
 def elastic(
@@ -112,15 +112,18 @@ def elastic(
     """
     if not sigma > 0:
         raise ValueError(f"sigma is {sigma}: it must be above 0")
-    return warp(images, _elastic(images, generator, strength, sigma))
+    still = torch.eye(2, 3, device=images.device)[None]
+    grid = F.affine_grid(still, [1, 1, *images.shape[-2:]], align_corners=False)
+    return warp(images, grid + _elastic(images, generator, strength, sigma))
 
 
 def _elastic(images: Tensor, generator: Generator | None, strength: float, sigma: float) -> Tensor:
-    """Offsets for `warp`, drawn."""
+    """What bends a grid for `warp`, drawn."""
     height, width = images.shape[-2:]
     field = 2 * _uniform((len(images), 2, height, width), images, generator) - 1
     across, along = (_gaussian(n, sigma, images.device) for n in (height, width))
-    return (strength * (across @ field @ along.T)).permute(0, 2, 3, 1)
+    sides = torch.tensor([width, height], device=images.device)
+    return (strength * (across @ field @ along.T)).permute(0, 2, 3, 1) * 2 / sides
 
 
 def _gaussian(size: int, sigma: float, device: torch.device) -> Tensor:
@@ -138,8 +141,8 @@ def distort(images: Tensor, generator: Generator | None = None) -> Tensor:
 
     Their moves are added before the one interpolation: each interpolation blurs a little.
     """
-    offsets = _affine(images, generator, 10.0, 2.0, 0.1, 10.0)
-    return warp(images, offsets + _elastic(images, generator, 12.0, 4.0))
+    grid = _affine(images, generator, 10.0, 2.0, 0.1, 10.0)
+    return warp(images, grid + _elastic(images, generator, 12.0, 4.0))
 
 
 def erase(images: Tensor, generator: Generator | None = None) -> Tensor:
@@ -185,18 +188,12 @@ def thickness(images: Tensor, generator: Generator | None = None) -> Tensor:
     return _like(pixels + part.abs() * (other - pixels), images)
 
 
-def warp(images: Tensor, offsets: Tensor) -> Tensor:
-    """Give each pixel the value found `offsets` away from it, bilinear; outside lies 0.
+def warp(images: Tensor, grid: Tensor) -> Tensor:
+    """Give each pixel the value at its place in the grid, bilinear; outside lies 0.
 
     Args:
-        offsets: float `[N, H, W, 2]`, in pixels to the right and down.
+        grid: float `[N, H, W, 2]`: x and y, -1 to 1 from edge to edge of the image.
     """
-    height, width = images.shape[-2:]
-    size = torch.tensor([width, height], device=images.device)
-    y = torch.arange(height, device=images.device)
-    x = torch.arange(width, device=images.device)
-    place = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1) + offsets
-    grid = (2 * place + 1) / size - 1  # -1 and 1 are the outer edges of the image
     pixels = as_floats(images)
     return _like(F.grid_sample(pixels, grid.to(pixels.dtype), align_corners=False), images)
 

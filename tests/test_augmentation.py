@@ -173,6 +173,14 @@ def test_every_image_is_one_of_its_shifts_by_scipy_all_equally_often(pixels, cha
 # Warping
 
 
+def grid_of(offsets):
+    """What `warp` takes, -1 to 1 from edge to edge, of how far away a pixel looks."""
+    height, width = offsets.shape[1:3]
+    rows, columns = np.indices((height, width))
+    places = torch.from_numpy(np.stack([columns, rows], axis=-1)) + offsets
+    return (2 * places + 1) / torch.tensor([width, height]) - 1
+
+
 def warped_by_scipy(images, offsets):
     """`mh.augmentation.warp` by scipy, a channel at a time: float64 `[N, C, H, W]`."""
     rows, columns = np.indices(images.shape[-2:])
@@ -194,18 +202,16 @@ def test_warping_equals_scipys(size, reach):
     images = as_floats(grey(6, 3, size))
     offsets = reach * (2 * torch.rand(6, *size, 2, generator=seeded(1)) - 1)
     expected = warped_by_scipy(images, offsets)
-    np.testing.assert_allclose(mh.augmentation.warp(images, offsets), expected, rtol=0, atol=2e-5)
-    np.testing.assert_allclose(
-        mh.augmentation.warp(images.float(), offsets), expected, rtol=0, atol=2e-5
-    )
+    for given in (images, images.float()):
+        found = mh.augmentation.warp(given, grid_of(offsets))
+        np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5)
 
 
 def test_a_quarter_of_a_pixel_away_lies_the_mean_of_two_rounded():
     images = torch.tensor([[[[10, 13, 20, 255]]]], dtype=torch.uint8)
     offsets = torch.tensor([0.25, 0.0]).expand(1, 1, 4, 2)
-    found = mh.augmentation.warp(
-        images, offsets
-    )  # 10.75, 14.75, 78.75, and 191.25 as 0 lies outside
+    found = mh.augmentation.warp(images, grid_of(offsets))
+    # 10.75, 14.75, 78.75, and 191.25 as 0 lies outside
     assert found.tolist() == [[[[11, 15, 79, 191]]]]
 
 
@@ -224,12 +230,12 @@ CHANGES = [  # angle, right, down, scale and shear
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("size", [(28, 28), (15, 22)])
-def test_affine_offsets_move_as_torchvision_does(size, dtype):
+def test_an_affine_grid_moves_as_torchvision_does(size, dtype):
     images = as_floats(grey(len(CHANGES), 2, size)).float()
-    offsets = mh.augmentation.affine_offsets(size, *torch.tensor(CHANGES, dtype=dtype).T)
-    assert (offsets.shape, offsets.dtype) == ((len(CHANGES), *size, 2), dtype)
+    grid = mh.augmentation.affine_grid(size, *torch.tensor(CHANGES, dtype=dtype).T)
+    assert (grid.shape, grid.dtype) == ((len(CHANGES), *size, 2), dtype)
     for values, image, found in zip(
-        CHANGES, images, mh.augmentation.warp(images, offsets), strict=True
+        CHANGES, images, mh.augmentation.warp(images, grid), strict=True
     ):
         angle, right, down, scale, shear = values
         kind = InterpolationMode.BILINEAR
@@ -247,7 +253,9 @@ def moves_of_affine(images, generator, **values):
     angle, right, down, growth, slant = (
         torch.tensor([degrees, pixels, pixels, scale, shear]) * draws
     ).T
-    return mh.augmentation.affine_offsets(images.shape[-2:], angle, right, down, 1 + growth, slant)
+    height, width = images.shape[-2:]
+    grid = mh.augmentation.affine_grid((height, width), angle, right, down, 1 + growth, slant)
+    return (grid - grid_of(torch.zeros_like(grid))) * torch.tensor([width, height]) / 2
 
 
 def moves_of_elastic(images, generator, **values):

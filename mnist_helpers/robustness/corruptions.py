@@ -10,6 +10,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from mnist_helpers.augmentation import warp
 from mnist_helpers.mnist_files import DataError
 from numpy.random import Generator
 from scipy.ndimage import gaussian_filter
@@ -165,7 +166,7 @@ def _warped(values: Pixels, *matrix: float | np.ndarray) -> Pixels:
         theta[:, *place] = entry
     pixels = torch.from_numpy(values).unsqueeze(1)
     grid = F.affine_grid(torch.from_numpy(theta), list(pixels.shape), align_corners=False)
-    return F.grid_sample(pixels, grid, align_corners=False).squeeze(1).numpy()
+    return warp(pixels, grid).squeeze(1).numpy()
 
 
 @corruption
