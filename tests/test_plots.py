@@ -330,15 +330,26 @@ def page():
     return mh.handwriting.photographed(mh.handwriting.page([1, 7], rng), rng)
 
 
+TITLES = handwriting_plots.TITLES
+
+
 def test_the_steps_of_one_picture_are_shown_once(page):
     found = mh.handwriting.digits_from_image(page)
     axes = drawn(handwriting_plots.handwriting_steps(found, ["one", "seven"]))
-    assert [len(ax.images) for ax in axes] == [1] * 6 + [0] * 4 + [1] * 2
+    assert [ax.get_title() for ax in axes] == [*TITLES, *TITLES[4:]]
     assert [axes[row].get_ylabel() for row in (0, 6)] == ["one", "seven"]
     assert np.array_equal(axes[5].images[0].get_array(), found[0].image[0].numpy())
     other = mh.handwriting.digits_from_image(255 - page)
     apart = handwriting_plots.handwriting_steps([found[0], other[0]])
-    assert [len(ax.images) for ax in apart.axes] == [1] * 12
+    assert [ax.get_title() for ax in apart.axes] == [*TITLES, *TITLES]
+    five = handwriting_plots.handwriting_steps([found[0]] * 5 + [other[0]])
+    places = [ax.get_subplotspec() for ax in five.axes]
+    assert [(place.rowspan.start, place.colspan.start) for place in places] == [
+        *((0, column) for column in range(6)),  # the picture and its first digit
+        *((1, column) for column in range(6)),  # three more
+        *((2, 0), (2, 1)),
+        *((3, column) for column in range(6)),  # another picture
+    ]
 
 
 def test_the_page_has_a_box_for_each_digit_and_marks_doubt(make_tiny, page):
@@ -373,7 +384,7 @@ def test_the_digits_of_a_file_are_numbered_on_its_page_before_their_steps(
         assert right < first.images[0].get_extent()[1] == 2 * page.shape[1]
     rows = [ax.get_ylabel().split(":")[0] for ax in axes if ax.get_ylabel()]
     assert rows == ["several.png\n1", "several.png\n2", "alone.png\n3"]
-    assert len(axes) == 1 + 3 * 6
+    assert len(axes) == 1 + 6 + 2 + 6
 
 
 def test_a_description_travels_with_the_figure():

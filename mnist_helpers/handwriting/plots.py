@@ -12,40 +12,51 @@ from mnist_helpers.handwriting.reading import Reading
 from mnist_helpers.plots import BLUE, ORANGE, house_axes
 
 TITLES = ("picture", "its paper", "ink: the difference", "marks", "cut out", "28 x 28")
+SHARED = 4  # of the six are of the whole picture
 ROW, PAGE = 1.45, 4.0  # inches: how high the steps of a digit are, and a page
+Panel = tuple[str, str, np.ndarray, float]  # a name before it, its title, its pixels, white
 
 
 def handwriting_steps(found: Sequence[FoundDigit], names: Sequence[str] = ()) -> Figure:
-    """How each digit was found, a row a digit: from the picture to 28x28 pixels.
+    """How each digit was found: a row of steps, from the picture to 28x28 pixels.
 
-    What digits of the same picture share is shown once.
+    What digits of the same picture share is shown once; three of the others stand in a row.
 
     Args:
-        found: from `digits_from_image`. names: one a digit, to stand before its row.
+        found: from `digits_from_image`. names: one a digit, to stand before its steps.
     """
-    figure, grid = house_axes(9, 0.4 + ROW * len(found), len(found), len(TITLES), squeeze=False)
-    _steps(grid, found, names)
+    rows = _rows(found, names)
+    figure, grid = house_axes(9, 0.4 + ROW * len(rows), len(rows), len(TITLES), squeeze=False)
+    _steps(grid, rows)
     return figure
 
 
-def _steps(grid: np.ndarray, found: Sequence[FoundDigit], names: Sequence[str]) -> None:
-    """The steps on axes `[N, 6]`."""
+def _rows(found: Sequence[FoundDigit], names: Sequence[str]) -> list[list[Panel]]:
+    """The panels of each row, at most six."""
+    rows: list[list[Panel]] = []
     shown = None
-    for row, digit in zip(grid, found, strict=True):
+    for number, digit in enumerate(found):
         steps = list(digit.steps.values())
-        shared = 4 if steps[0] is shown else 0
+        panels = list(zip(TITLES, steps, (1, 1, float(steps[2].max()), 1, 1, 255), strict=True))
+        own = panels[SHARED:] if steps[0] is shown else panels
+        if steps[0] is not shown or len(rows[-1]) == len(TITLES):
+            rows.append([])
+        name = names[number] if names else ""
+        rows[-1] += [(name, *own[0]), *(("", *panel) for panel in own[1:])]
         shown = steps[0]
-        limits = [(0, 1), (0, 1), (0, float(steps[2].max())), (0, 1), (0, 1), (0, 255)]
-        for index, (ax, step, (low, high)) in enumerate(zip(row, steps, limits, strict=True)):
+    return rows
+
+
+def _steps(grid: np.ndarray, rows: Sequence[Sequence[Panel]]) -> None:
+    """The panels on axes `[N, 6]`."""
+    for axes, row in zip(grid, rows, strict=True):
+        for ax, (name, title, step, white) in zip(axes, row, strict=False):
+            ax.imshow(step, cmap="gray", vmin=0, vmax=white)
             ax.set(xticks=[], yticks=[])
-            if index < shared:
-                ax.spines[:].set_visible(False)
-            else:
-                ax.imshow(step, cmap="gray", vmin=low, vmax=high)
-    for ax, title in zip(grid[0], TITLES, strict=True):
-        ax.set_title(title, fontsize=10)
-    for ax, name in zip(grid[:, 0], names, strict=False):
-        ax.set_ylabel(name, fontsize=9)
+            ax.set_title(title, fontsize=9)
+            ax.set_ylabel(name, fontsize=9)
+        for ax in axes[len(row) :]:
+            ax.remove()
 
 
 def steps_of_files(shown: Sequence[tuple[Path, Reading]]) -> Figure:
@@ -59,7 +70,8 @@ def steps_of_files(shown: Sequence[tuple[Path, Reading]]) -> Figure:
         on_page.setdefault(path, []).append((str(number), one))
     pages = [(path, ones) for path, ones in on_page.items() if len(ones) > 1]
     names = [f"{path.name}\n{number}: {one}" for number, (path, one) in enumerate(shown, start=1)]
-    heights = [PAGE] * len(pages) + [ROW] * len(shown)
+    rows = _rows([one.found for _, one in shown], names)
+    heights = [PAGE] * len(pages) + [ROW] * len(rows)
     figure, grid = house_axes(
         9, 0.4 + sum(heights), len(heights), len(TITLES), squeeze=False, height_ratios=heights
     )
@@ -70,7 +82,7 @@ def steps_of_files(shown: Sequence[tuple[Path, Reading]]) -> Figure:
         ax.set_title(path.name, fontsize=10)
         picture = read_picture(path)
         _boxes_on(ax, picture.pixels, picture.size, ones)
-    _steps(grid[len(pages) :], [one.found for _, one in shown], names)
+    _steps(grid[len(pages) :], rows)
     return figure
 
 
