@@ -248,10 +248,10 @@ def predict(
         from mnist_helpers.handwriting.plots import steps_of_files
 
         write_whole(explain, mh.plots.as_png(steps_of_files(shown)))
-        if len(shown) < len(entries):
-            typer.echo(f"{explain} shows the first {len(shown)} of {len(entries)} marks", err=True)
-    if failed:
-        raise typer.Exit(2)
+    total = sum(entry["digit"] is not None for entry in entries)
+    if explain is not None and (len(shown) < total or not total):
+        typer.echo(f"{explain}: {len(shown)} of {total} digits to show", err=True)
+    raise typer.Exit(2 if failed else 0)
 
 
 @app.command()

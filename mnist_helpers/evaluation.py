@@ -47,7 +47,7 @@ def predict_logits(model: nn.Module, images: Tensor, batch_size: int = 1_000) ->
 
 
 def embeddings(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """What the last linear layer of a model sees of each image, and the logits.
+    """What the last linear layer that a model lists sees of each image, and the logits.
 
     Args:
         model, images: as for `predict_logits`.

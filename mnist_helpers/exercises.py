@@ -47,7 +47,8 @@ def _difference(answer: Any, right: Any, tolerance: float) -> str:
         return f"Not yet: {wrong.sum()} of {wrong.size} are not so."
     place = tuple(np.argwhere(wrong)[0])
     value = yours[place]
-    way = "too small" if value < wanted[place] else "too large"
+    ways = {value < wanted[place]: "too small", value > wanted[place]: "too large"}
+    way = ways.get(True, "no number")
     if not yours.shape:
         return f"Not yet: {value:g} is {way}."
     where = "[" + ", ".join(map(str, place)) + "]"

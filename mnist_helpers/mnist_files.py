@@ -50,7 +50,8 @@ def read_idx(content: bytes) -> Tensor:
     shape = [int.from_bytes(content[i : i + 4], "big") for i in range(4, start, 4)]
     if len(content) != start + prod(shape):
         raise DataError(f"{len(content):,} bytes found, {start + prod(shape):,} expected")
-    return torch.frombuffer(bytearray(content[start:]), dtype=torch.uint8).reshape(shape)
+    values = np.frombuffer(content, np.uint8)[start:].reshape(shape)
+    return torch.from_numpy(values.copy())
 
 
 def load_files(folder: Path) -> dict[str, Tensor]:

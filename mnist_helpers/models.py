@@ -26,16 +26,17 @@ class Normalize(nn.Module):
 
     def __init__(self, mean: float = MNIST_MEAN, std: float = MNIST_STD) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(mean))
-        self.register_buffer("std", torch.tensor(std))
+        self.register_buffer("mean", torch.tensor(float(mean)))
+        self.register_buffer("std", torch.tensor(float(std)))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images of any shape; the result is float of the same shape."""
-        if images.dtype == torch.uint8:
-            images = images.to(self.mean.dtype) / 255
-        elif not images.is_floating_point():
+        """Images of any shape; the result has that shape, and the type of this layer's numbers."""
+        if images.dtype != torch.uint8 and not images.is_floating_point():
             raise TypeError(f"images are {images.dtype}; give uint8 0..255 or float in [0, 1]")
-        return (images - self.mean) / self.std
+        pixels = images.to(self.mean.dtype)
+        if images.dtype == torch.uint8:
+            pixels = pixels / 255
+        return (pixels - self.mean) / self.std
 
     def extra_repr(self) -> str:
         """Mean and standard deviation, for `print(model)`."""

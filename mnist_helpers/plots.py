@@ -137,7 +137,8 @@ def class_counts(sets: dict[str, Tensor]) -> Figure:
     """Share of each digit in up to four sets of labels, as bars side by side."""
     figure, ax = house_axes(8, 3.2)
     width = 0.8 / len(sets)
-    for index, ((name, labels), hatch) in enumerate(zip(sets.items(), HATCHES, strict=False)):
+    marks = zip(sets.items(), HATCHES[: len(sets)], strict=True)
+    for index, ((name, labels), hatch) in enumerate(marks):
         share = (torch.bincount(labels, minlength=10) / len(labels)).numpy()
         place = np.arange(10) + (index - (len(sets) - 1) / 2) * width
         label = f"{name} ({len(labels):,})"
@@ -157,18 +158,17 @@ def training_curves(history: History) -> Figure:
             values = frame[f"{name}_loss"] if ax is columns[0] else 1 - frame[f"{name}_accuracy"]
             ax.plot(frame["epoch"], values, marker=mark, label=name)
         ax.set(title=what.capitalize(), xlabel="epoch", ylabel=f"{what} ({unit}, log scale)")
-        _log_axis(ax)
+        log_axis(ax)
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.legend()
     return figure
 
 
-def _log_axis(ax: Axes) -> None:
-    """A logarithmic vertical axis with plain numbers; a zero is left out."""
+def log_axis(ax: Axes, numbers: str = "{x:g}") -> None:
+    """A logarithmic vertical axis with numbers at 1, 2, 5, 10 and so on; a zero is left out."""
     ax.set_yscale("log", nonpositive="mask")
-    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.yaxis.set_major_formatter("{x:g}")
-    ax.yaxis.set_minor_formatter("")
+    places = LogLocator(subs=(1, 2, 5))
+    ax.yaxis.set(major_locator=places, major_formatter=numbers, minor_formatter="")
 
 
 def step_losses(
@@ -191,7 +191,7 @@ def step_losses(
     what = f"mean of the last {window} steps" if window > 1 else "each step"
     ax.set_title(f"Training loss, {what}{cut}")
     ax.set(xlabel="step", ylabel="loss (nats, log scale)")
-    _log_axis(ax)
+    log_axis(ax)
     ax.set_ylim(None, top)
     if ax.lines:
         ax.legend()
@@ -249,7 +249,8 @@ def predictions(images: Tensor, labels: Tensor, probabilities: Tensor) -> Figure
         f"true {true}, predicted {guess} {RIGHT if ok else WRONG}\nprobability {share:.1%}"
         for true, guess, share, ok in zip(labels, predicted, confidence, right, strict=True)
     ]
-    figure = image_grid(images, titles, columns=5, limits=(0, 255))
+    white = 255 if images.dtype == torch.uint8 else 1
+    figure = image_grid(images, titles, columns=5, limits=(0, white))
     figure.set_size_inches(10, 2.4 * max(-(-len(images) // 5), 1))
     for ax, ok in zip(figure.axes, right, strict=False):
         ax.title.set_color(BLUE if ok else ORANGE)

@@ -1,4 +1,4 @@
-"""From images to digits: probabilities, lines of text (05_prediction.ipynb)."""
+"""From images to digits: probabilities (05_prediction.ipynb)."""
 
 import torch
 from mnist_helpers.evaluation import predict_logits

@@ -229,8 +229,9 @@ class State:
         theirs = {name: info.get(name) for name in self.identity}
         if isinstance(theirs["recipe"], dict):  # an older checkpoint lacks the newer fields
             theirs["recipe"] = {**asdict(Recipe()), **theirs["recipe"]}
-            if self.recipe.schedule in ("none", "step"):  # these do not look ahead
-                theirs["recipe"]["epochs"] = self.recipe.epochs
+            before, now = theirs["recipe"]["epochs"], self.recipe.epochs
+            if self.recipe.schedule in ("none", "step") and before in range(now):
+                theirs["recipe"]["epochs"] = now  # these do not look ahead
         for name, mine in self.identity.items():
             if mine != theirs[name]:
                 raise CheckpointError(

@@ -1,5 +1,6 @@
 """The training step: every training in this package takes it (03_training.ipynb)."""
 
+import copy
 import math
 import warnings
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from mnist_helpers.recipes import (
 )
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class TrainingDiverged(ArithmeticError):
@@ -234,16 +236,22 @@ def check_finite(loss: float, recipe: Recipe, where: str) -> None:
 
 def check_sizes(model: nn.Module, train: DigitSet, recipe: Recipe) -> None:
     """ValueError without a digit; RecipeError if an epoch would end with one image where batch
-    normalisation over the outputs of a linear layer (`BatchNorm1d`) needs two.
+    normalisation needs two, since each channel has one value only.
     """
     if not len(train):
         raise ValueError("train must hold at least one digit")
     last_batch = recipe.epoch_of(len(train))[0] % recipe.batch_size or recipe.batch_size
-    if last_batch == 1 and any(isinstance(layer, nn.BatchNorm1d) for layer in model.modules()):
+    if last_batch > 1 or not any(isinstance(layer, _BatchNorm) for layer in model.modules()):
+        return
+    try:
+        with torch.random.fork_rng(), torch.no_grad():
+            image = train.images[:1].to(next(model.parameters()).device)
+            copy.deepcopy(model).train()(image)
+    except ValueError as error:
         raise RecipeError(
             f"with batch_size {recipe.batch_size} the last batch of an epoch holds one image, "
             "and batch normalisation needs two: choose another batch size"
-        )
+        ) from error
 
 
 def copy_weights(model: nn.Module) -> dict[str, Tensor]:

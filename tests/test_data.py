@@ -211,6 +211,7 @@ def test_read_idx_reads_the_axes_in_order():
     content = bytes([0, 0, 8, 2, 0, 0, 0, 2, 0, 0, 0, 3, 10, 20, 30, 40, 50, 255])
     assert mh.mnist_files.read_idx(content).dtype == torch.uint8
     assert mh.mnist_files.read_idx(content).tolist() == [[10, 20, 30], [40, 50, 255]]
+    assert mh.mnist_files.read_idx(bytes([0, 0, 8, 1, 0, 0, 0, 0])).shape == (0,)
 
 
 @pytest.mark.parametrize(

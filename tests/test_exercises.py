@@ -35,7 +35,7 @@ WRONG = [
     ([1, [2, 3]], [1, 2], "Not yet: numbers are wanted, not list."),
     (torch.ones(1, requires_grad=True), [1], "Not yet: numbers are wanted, not Tensor."),
     ([[5], [7]], [[2], [3]], "Not yet: 2 of 2 values differ; at [0, 0], 5 is too large."),
-    (float("nan"), 1, "Not yet: nan is too large."),
+    (float("nan"), 1, "Not yet: nan is no number."),
 ]  # fmt: skip
 
 

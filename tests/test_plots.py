@@ -175,6 +175,8 @@ def test_predictions_mark_right_and_wrong_in_words():
         "true 3, predicted 3 ✓\nprobability 55.0%",
         "true 8, predicted 3 ✗\nprobability 55.0%",
     ]
+    floats = plots.predictions(images(2) / 255, torch.tensor([3, 8]), probabilities)
+    assert [ax.images[0].get_clim() for ax in floats.axes if ax.images] == [(0, 1)] * 2
 
 
 def test_probability_bars_have_their_heights_and_mark_the_true_digit():

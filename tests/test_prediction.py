@@ -59,3 +59,10 @@ def test_a_model_reads_each_digit_of_a_picture_and_says_where_it_is_not_sure(mak
     assert [str(one) for one in plain] == [
         f"{one.digit}  {top:.4f}" for one, top in zip(plain, highest.tolist(), strict=True)
     ]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_floats_of_any_width_are_read(make_tiny, dtype):
+    images = torch.rand(3, 1, 28, 28, dtype=dtype)
+    model = make_tiny()
+    torch.testing.assert_close(mh.predict(model, images), mh.predict(model, images.float()))

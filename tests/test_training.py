@@ -377,6 +377,20 @@ def test_a_last_batch_of_one_image_is_refused_under_batch_norm(digits, tmp_path,
     assert not (tmp_path / "run").exists()
 
 
+def test_one_image_is_refused_where_the_maps_have_one_place_only(digits):
+    one_place = nn.Sequential(
+        *(mh.Normalize(), nn.Conv2d(1, 2, 28), nn.BatchNorm2d(2), nn.Dropout(), nn.Flatten()),
+        nn.Linear(2, 10),
+    )
+    torch.manual_seed(0)
+    with pytest.raises(mh.RecipeError, match="holds one image"):
+        fit(one_place, *digits, dataclasses.replace(PLAIN, batch_size=7))
+    drawn = torch.rand(1)
+    torch.manual_seed(0)
+    assert drawn == torch.rand(1)  # the trial drew nothing
+    fit(one_place, *digits, dataclasses.replace(PLAIN, batch_size=8, epochs=1))
+
+
 def filters_normed():
     return nn.Sequential(
         *(mh.Normalize(), nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)),
@@ -648,6 +662,13 @@ def test_more_epochs_cannot_be_had_of_a_schedule_that_counts_them(digits, make_t
     longer = dataclasses.replace(recipe, epochs=4)
     with pytest.raises(mh.CheckpointError, match="another recipe"):
         fit(make_tiny(), *digits, longer, run_dir=tmp_path, resume=True)
+
+
+def test_a_run_cannot_go_on_with_fewer_epochs(digits, make_tiny, tmp_path):
+    fit(make_tiny(), *digits, dataclasses.replace(PLAIN, epochs=3), run_dir=tmp_path)
+    shorter = dataclasses.replace(PLAIN, epochs=2)
+    with pytest.raises(mh.CheckpointError, match=r"another recipe \(epochs 3, here 2\)"):
+        fit(make_tiny(), *digits, shorter, run_dir=tmp_path, resume=True)
 
 
 def test_a_checkpoint_of_other_shapes_cannot_go_on(digits, tmp_path):

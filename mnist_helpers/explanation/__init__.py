@@ -1,6 +1,4 @@
-"""Why this answer? Maps of pixels, and the training digits nearest to a digit
-(11_explanation.ipynb).
-"""
+"""Why this answer? Maps of pixels, and how to test them (11_explanation.ipynb)."""
 
 from mnist_helpers.explanation.maps import (
     deletion_drop,
@@ -9,4 +7,3 @@ from mnist_helpers.explanation.maps import (
     occlusion,
     saliency,
 )
-from mnist_helpers.explanation.neighbours import nearest

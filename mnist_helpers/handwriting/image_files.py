@@ -66,6 +66,8 @@ def read_picture(image: Any) -> Picture:
             return _from_array(image)
     if isinstance(image, Image.Image):
         with _clear_errors("the Pillow image"):
+            _check_size(*image.size)
+            image.load()  # a TIFF turns itself
             return _from_pillow(image, image.size)
     raise DataError(f"{type(image).__name__} is no image: give a path, a Pillow image or an array")
 

@@ -27,16 +27,16 @@ def within(study: pd.DataFrame, epochs: int) -> pd.DataFrame:
     """
     if epochs < 1:
         raise ValueError(f"epochs is {epochs}: it must be at least 1")
-    rows = study.copy()
-    for index, row in study.iterrows():
-        pairs = list(zip(row["validation_accuracy"], row["validation_loss"], strict=True))[:epochs]
+    ends, scores = [], []
+    for row in study.itertuples():
+        pairs = list(zip(row.validation_accuracy, row.validation_loss, strict=True))[:epochs]
         kept = max(range(len(pairs)), key=lambda epoch: (pairs[epoch][0], -pairs[epoch][1]))
-        if json.loads(row["recipe"])["keep"] == "last":
+        if json.loads(row.recipe)["keep"] == "last":
             kept = len(pairs) - 1
-        rows.at[index, "epochs"] = len(pairs)
-        rows.at[index, "test_accuracy"] = row["epoch_test_accuracy"][kept]
-    rows[["test_f1_macro", "test_f1_weighted", "test_loss"]] = math.nan
-    return rows
+        ends.append(len(pairs))
+        scores.append(row.epoch_test_accuracy[kept])
+    others = dict.fromkeys(("test_f1_macro", "test_f1_weighted", "test_loss"), math.nan)
+    return study.assign(epochs=ends, test_accuracy=scores, **others)
 
 
 def summarise(study: pd.DataFrame) -> pd.DataFrame:

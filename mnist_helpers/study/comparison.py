@@ -36,12 +36,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     Source: S. Holm, "A simple sequentially rejective multiple test procedure", 1979.
     """
-    ranked = sorted((p, place) for place, p in enumerate(p_values) if not math.isnan(p))
-    corrected, largest = [math.nan] * len(p_values), 0.0
-    for rank, (p, place) in enumerate(ranked):
-        largest = max(largest, min(1.0, p * (len(ranked) - rank)))
-        corrected[place] = largest
-    return corrected
+    ranked = pd.Series(p_values, dtype=float).dropna().sort_values()
+    corrected = (ranked * np.arange(len(ranked), 0, -1)).cummax().clip(upper=1)
+    return corrected.reindex(range(len(p_values))).tolist()
 
 
 def compare(scores: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
@@ -55,7 +52,7 @@ def compare(scores: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> pd.DataFr
         A row a pair, in their order: `name`, `baseline`, `n` (seeds that both have), `difference`
         (mean of the name less the baseline, in the unit of the scores), `low` and `high` (its 95 %
         interval, for this pair alone), `p` (of the paired t-test), `holm` (the same, corrected).
-        With fewer than two seeds the last four are NaN.
+        With fewer than two seeds the last four are NaN, and where all differ alike, but for 0.
 
     Raises:
         KeyError: there is no such column.
@@ -65,9 +62,9 @@ def compare(scores: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> pd.DataFr
         both = scores[[name, baseline]].dropna().to_numpy(dtype=float)
         gaps = both[:, 0] - both[:, 1]
         low = high = p = math.nan
-        if len(gaps) > 1 and np.ptp(gaps) == 0:  # no spread: sure of any difference there is
-            low, high, p = gaps[0], gaps[0], float(gaps[0] == 0)
-        elif len(gaps) > 1:
+        if len(gaps) > 1 and not gaps.any():
+            low, high, p = 0.0, 0.0, 1.0
+        elif len(gaps) > 1 and np.ptp(gaps) > 0:  # all alike, they would seem to be sure
             test = ttest_rel(both[:, 0], both[:, 1])
             (low, high), p = test.confidence_interval(0.95), test.pvalue
         mean = gaps.mean() if len(gaps) else math.nan

@@ -5,16 +5,10 @@ An argument `study` has the rows of `read_study`, a `table` those of `check_clai
 
 import numpy as np
 import pandas as pd
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator
-from mnist_helpers.plots import BLACK, BLUE, GREY, ORANGE, house_axes
+from matplotlib.ticker import MaxNLocator
+from mnist_helpers.plots import BLACK, BLUE, GREY, ORANGE, house_axes, log_axis
 from mnist_helpers.study.claims import within
-
-
-def _short_log_scale(axis: Axis, numbers: str) -> None:
-    """Numbers at 1, 2, 5, 10 and so on, in this format."""
-    axis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter=numbers, minor_formatter="")
 
 
 def study_curves(study: pd.DataFrame) -> Figure:
@@ -34,11 +28,11 @@ def study_curves(study: pd.DataFrame) -> Figure:
                 epochs = np.arange(curves.shape[1]) + 1
                 ax.plot(epochs, curves.T, style, color=colour, alpha=0.5, lw=0.9)
                 ax.plot(epochs, curves.mean(axis=0), style, color=colour, lw=2, label=part)
-        column[0].set(title=name, yscale="log")
+        column[0].set_title(name)
+        log_axis(column[0])
         column[1].set(xlabel="epoch")
         column[1].xaxis.get_major_locator().set_params(integer=True)
     grid[0, 0].set_ylabel("loss (nats, log scale)")
-    _short_log_scale(grid[0, 0].yaxis, "{x:g}")
     grid[1, 0].set(ylabel="accuracy", ylim=(lowest, None))
     grid[1, 0].yaxis.set_major_formatter("{x:.0%}")
     grid[0, 0].legend()
@@ -139,8 +133,8 @@ def error_by_size(runs: pd.DataFrame) -> Figure:
         ax.plot(
             rows["size"] * nudge, rows["error"], mark, color=colour, mfc="none", ms=4, alpha=0.6
         )
-    ax.set(xscale="log", yscale="log", xlabel="training digits", ylabel="test error")
+    ax.set(xscale="log", xlabel="training digits", ylabel="test error")
     ax.set_title("What helps with few digits: means, and every run")
-    _short_log_scale(ax.yaxis, "{x:.0%}")
+    log_axis(ax, "{x:.0%}")
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

@@ -8,7 +8,6 @@ import pytest
 import torch
 from captum import attr
 from mnist_helpers.explanation import plots
-from sklearn.neighbors import NearestNeighbors
 from torch import nn
 
 NAMES = ("lenet", "fast_99", "vgg")  # pooling; a crop, batch norm, work in place; padding
@@ -103,17 +102,6 @@ def test_deleting_takes_the_ink_that_scores_highest(make_tiny):
     fall = mh.explanation.deletion_drop(model, images, targets, parts, part=0.1)
     expected = [parts[0].flatten()[84:104].topk(2).values.sum(), parts[1, 0, 5, 5]]
     torch.testing.assert_close(fall, torch.stack(expected))
-
-
-def test_the_nearest_are_scikit_learns_and_too_many_are_refused():
-    rng = torch.Generator().manual_seed(0)
-    known, some = torch.randn(900, 20, generator=rng), torch.randn(503, 20, generator=rng)
-    far, which = mh.explanation.nearest(some, known, count=7)
-    expected = NearestNeighbors(n_neighbors=7).fit(known.numpy()).kneighbors(some.numpy())
-    np.testing.assert_allclose(far, expected[0], rtol=1e-4)
-    assert (which.numpy() == expected[1]).mean() > 0.999
-    with pytest.raises(ValueError, match="7 nearest of 6"):
-        mh.explanation.nearest(some, known[:6], count=7)
 
 
 def test_the_figures_show_what_they_are_given(make_digits):

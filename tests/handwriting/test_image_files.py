@@ -136,6 +136,8 @@ def test_a_turned_picture_comes_back_upright(tmp_path, suffix):
         picture = saved(image, tmp_path / f"turned.{suffix}")
         assert (picture.size, picture.scale) == (upright.size, 1)
         np.testing.assert_allclose(as_levels(picture), upright.convert("L"), atol=2)
+        with Image.open(tmp_path / f"turned.{suffix}") as opened:
+            assert np.array_equal(read_picture(opened).pixels, picture.pixels)
 
 
 def test_a_damaged_tag_is_as_none(tmp_path):

@@ -39,6 +39,9 @@ def test_within_so_many_epochs_the_weights_count_that_the_recipe_keeps(make_stud
     assert mh.study.within(study, 4).test_accuracy.item() == 0.93
     with pytest.raises(ValueError, match="at least 1"):
         mh.study.within(study, 0)
+    two = pd.concat([study, study], ignore_index=False)  # of two machines: the index repeats
+    two["epoch_test_accuracy"] = [[0.1] * 6, [0.2] * 6]
+    assert mh.study.within(two, 4).test_accuracy.tolist() == [0.1, 0.2]
 
 
 def test_a_summary_has_mean_spread_and_cost_of_each_model(make_study):

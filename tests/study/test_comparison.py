@@ -75,5 +75,8 @@ def test_too_few_seeds_no_spread_and_unknown_names():
     assert (table.loc["b", "difference"], table.loc["b", "p"]) == (0, 1)
     assert table.loc["c", "n"] == 1
     assert table.loc["c", ["low", "high", "p", "holm"]].isna().all()
+    alike = mh.study.compare(pd.DataFrame({"a": [0.5, 0.75], "b": [0.25, 0.5]}), [("a", "b")])
+    assert alike["difference"].item() == 0.25
+    assert alike[["low", "high", "p", "holm"]].isna().all(axis=None)  # two ties prove nothing
     with pytest.raises(KeyError, match="x"):
         mh.study.compare(scores, [("x", "a")])
