@@ -56,7 +56,8 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 def tensor_file(tensors: Mapping[str, Tensor], info: Mapping[str, Any]) -> bytes:
     """A safetensors file with `info` as JSON in its header."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # Copies: the format has no place for weights that two layers share.
+    plain = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     return save(plain, metadata={"info": json.dumps(info)})
 
 

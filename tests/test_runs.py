@@ -304,6 +304,16 @@ def eleven_classes():
     return model
 
 
+def test_layers_that_share_a_weight_are_saved_with_it(tmp_path):
+    one, two = nn.Linear(4, 4), nn.Linear(4, 4)
+    one.weight = two.weight
+    path = tmp_path / "tied.safetensors"
+    write_whole(path, tensor_file(nn.Sequential(one, two).state_dict(), {}))
+    found, _ = read_tensors(path)
+    assert torch.equal(found["0.weight"], one.weight)
+    assert torch.equal(found["1.weight"], one.weight)
+
+
 def test_one_flipped_bit_in_the_weights_is_refused_but_an_older_run_has_no_checksum(folder):
     weights, description = folder / "model.safetensors", folder / "run.json"
     content = bytearray(weights.read_bytes())
