@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from matplotlib import patheffects
 from matplotlib.figure import Figure
-from mnist_helpers.plots import BLACK, GREY, ORANGE, house_axes
+from mnist_helpers.plots import BLACK, GREY, house_axes
 from torch import Tensor
 
 
@@ -52,28 +51,4 @@ def embedding_map(places: np.ndarray, labels: Tensor, wrong: Tensor) -> Figure:
         ax.text(*middle, str(digit), fontsize=18, weight="bold", path_effects=around)
     ax.set(title="What the last layer sees, in two dimensions", xticks=[], yticks=[])
     ax.legend(loc="upper right")
-    return figure
-
-
-def beside_neighbours(
-    images: Tensor, titles: Sequence[str], neighbours: Tensor, labels: Tensor
-) -> Figure:
-    """A row a digit: the digit, then its nearest training digits with their labels.
-
-    Args:
-        images: `[N, 1, 28, 28]`. titles: one each. neighbours: `[N, K, 1, 28, 28]`.
-        labels: theirs, `[N, K]`.
-    """
-    rows, columns = neighbours.shape[:2]
-    figure, grid = house_axes(1.3 * columns + 1.7, 1.45 * rows, rows, 1 + columns, squeeze=False)
-    for row, image, title, near, names in zip(
-        grid, images, titles, neighbours, labels, strict=True
-    ):
-        for ax, one in zip(row, torch.cat([image[None], near]).numpy(), strict=True):
-            ax.imshow(one[0], cmap="gray")
-            ax.set(xticks=[], yticks=[])
-        row[0].spines[:].set(color=ORANGE, linewidth=2.5)
-        row[0].set_title(title, fontsize=8)
-        for ax, name in zip(row[1:], names.tolist(), strict=True):
-            ax.set_title(f"labelled {name}", fontsize=8)
     return figure

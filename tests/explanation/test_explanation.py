@@ -115,6 +115,3 @@ def test_the_figures_show_what_they_are_given(make_digits):
     figure = plots.embedding_map(places, digits.labels, digits.labels == 3)
     assert {text.get_text() for text in figure.axes[0].texts} == set("0123456789")
     assert len(figure.axes[0].collections[1].get_offsets()) == 1
-    near, names = digits.images[:10].view(2, 5, 1, 28, 28), digits.labels[:10].view(2, 5)
-    figure = plots.beside_neighbours(digits.images[:2], ["x", "y"], near, names)
-    assert figure.axes[7].get_title() == "labelled 5"
