@@ -170,8 +170,7 @@ def study(
     entries = {name: mh.ZOO[name] for name in names}
     where: dict[str, Any] = {"device": device, "jobs": jobs, "scheduler": scheduler}
     frame = mh.study.run_study(entries, range(seeds), digits, out, **where)
-    finished = zip(frame["model"], frame["seed"], strict=True)
-    missing = set(product(names, range(seeds))).difference(finished)
+    missing = {*product(names, range(seeds))} - {*zip(frame["model"], frame["seed"], strict=True)}
     if missing:
         fail(f"{len(missing)} runs are missing; the same command goes on", code=130)
     print(f"source: {digits.source}, file: {out}\n")
@@ -248,9 +247,9 @@ def predict(
         from mnist_helpers.handwriting.plots import steps_of_files
 
         write_whole(explain, mh.plots.as_png(steps_of_files(shown)))
-    total = sum(entry["digit"] is not None for entry in entries)
-    if explain is not None and (len(shown) < total or not total):
-        typer.echo(f"{explain}: {len(shown)} of {total} digits to show", err=True)
+    n = sum(entry["digit"] is not None for entry in entries)
+    if explain is not None and len(shown) < max(n, 1):
+        typer.echo(f"{explain}: {len(shown) or 'not written, 0'} of {n} digits shown", err=True)
     raise typer.Exit(2 if failed else 0)
 
 

@@ -52,11 +52,6 @@ class DigitSet(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         return self.images[index], int(self.labels[index])
 
-    @property
-    def source(self) -> str:
-        """Where the digits come from: the part of `name` before the slash."""
-        return self.name.split("/")[0]
-
     def to(self, device: torch.device | str) -> Self:
         """The same digits on `device`; nothing is copied when they are there already."""
         return type(self)(self.images.to(device), self.labels.to(device), self.name)

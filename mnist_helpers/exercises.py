@@ -48,7 +48,7 @@ def _difference(answer: Any, right: Any, tolerance: float) -> str:
     place = tuple(np.argwhere(wrong)[0])
     value = yours[place]
     ways = {value < wanted[place]: "too small", value > wanted[place]: "too large"}
-    way = ways.get(True, "no number")
+    way = ways.get(True, "no number" if np.isnan(value) else "not right")
     if not yours.shape:
         return f"Not yet: {value:g} is {way}."
     where = "[" + ", ".join(map(str, place)) + "]"

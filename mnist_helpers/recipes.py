@@ -84,7 +84,12 @@ class Recipe:
         for name in ("momentum", "label_smoothing"):
             _require(self, name, 0 <= getattr(self, name) < 1, "0 to below 1")
         _require(self, "weight_decay", 0 <= self.weight_decay < math.inf, "0 or more")
-        _require(self, "seed", _whole(self.seed) and 0 <= self.seed < 2**32, "0 to 2**32 - 1")
+        _require(
+            self,
+            "seed",
+            _whole(self.seed) and 0 <= self.seed < 2**32,
+            "a whole number, 0 to 2**32 - 1",
+        )
 
     def epoch_of(self, count: int) -> tuple[int, int]:
         """How many images an epoch draws from `count`, and in how many steps."""

@@ -1,6 +1,5 @@
 """The training step: every training in this package takes it (03_training.ipynb)."""
 
-import copy
 import math
 import warnings
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 from mnist_helpers.augmentation import augment
 from mnist_helpers.data import DigitSet
-from mnist_helpers.device import RecipeError, keep_freed_memory, resolve_precision, seed_all
+from mnist_helpers.device import keep_freed_memory, resolve_precision, seed_all
 from mnist_helpers.models import count_multiply_adds
 from mnist_helpers.recipes import (
     Recipe,
@@ -21,7 +20,6 @@ from mnist_helpers.recipes import (
 )
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class TrainingDiverged(ArithmeticError):
@@ -232,26 +230,6 @@ def check_finite(loss: float, recipe: Recipe, where: str) -> None:
             f"the loss is {loss} in {where}: try a smaller learning rate than "
             f"{recipe.learning_rate:g}, or look for broken images"
         )
-
-
-def check_sizes(model: nn.Module, train: DigitSet, recipe: Recipe) -> None:
-    """ValueError without a digit; RecipeError if an epoch would end with one image where batch
-    normalisation needs two, since each channel has one value only.
-    """
-    if not len(train):
-        raise ValueError("train must hold at least one digit")
-    last_batch = recipe.epoch_of(len(train))[0] % recipe.batch_size or recipe.batch_size
-    if last_batch > 1 or not any(isinstance(layer, _BatchNorm) for layer in model.modules()):
-        return
-    try:
-        with torch.random.fork_rng(), torch.no_grad():
-            image = train.images[:1].to(next(model.parameters()).device)
-            copy.deepcopy(model).train()(image)
-    except ValueError as error:
-        raise RecipeError(
-            f"with batch_size {recipe.batch_size} the last batch of an epoch holds one image, "
-            "and batch normalisation needs two: choose another batch size"
-        ) from error
 
 
 def copy_weights(model: nn.Module) -> dict[str, Tensor]:

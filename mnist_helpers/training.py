@@ -11,14 +11,15 @@ from typing import Any
 import torch
 from mnist_helpers.data import DigitSet
 from mnist_helpers.device import RecipeError, resolve_device
-from mnist_helpers.evaluation import loss_and_accuracy
+from mnist_helpers.evaluation import loss_and_accuracy, predict_logits
 from mnist_helpers.files import CheckpointError, load_weights
 from mnist_helpers.history import EpochRecord, History
 from mnist_helpers.recipes import Recipe, learning_rate_at
 from mnist_helpers.runs import State
-from mnist_helpers.trainer import Trainer, TrainingDiverged, check_finite, check_sizes, copy_weights
+from mnist_helpers.trainer import Trainer, TrainingDiverged, check_finite, copy_weights
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def fit(
@@ -218,3 +219,29 @@ def _bar(total: int, title: str, verbose: bool) -> Any:
     live = sys.stderr.isatty() or "ipykernel" in sys.modules
     hidden = not verbose or not live or bool(os.environ.get("TQDM_DISABLE"))
     return tqdm(total=total, desc=title, leave=False, disable=hidden)
+
+
+def check_sizes(model: nn.Module, train: DigitSet, recipe: Recipe) -> None:
+    """ValueError without a digit; RecipeError if an epoch would end with one image, and batch
+    normalisation would get one value of a channel only, where it needs two.
+    """
+    if not len(train):
+        raise ValueError("train must hold at least one digit")
+    norms = [layer for layer in model.modules() if isinstance(layer, _BatchNorm)]
+    if not norms or (recipe.epoch_of(len(train))[0] - 1) % recipe.batch_size:
+        return
+    values: list[int] = []
+    hooks = [
+        layer.register_forward_pre_hook(lambda _, given: values.append(given[0][:, 0].numel()))
+        for layer in norms
+    ]
+    try:
+        predict_logits(model, train.images[:1])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if 1 in values:
+        raise RecipeError(
+            f"with batch_size {recipe.batch_size} the last batch of an epoch holds one image, "
+            "and batch normalisation needs two: choose another batch size"
+        )

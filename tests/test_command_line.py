@@ -239,7 +239,7 @@ def test_predict_explains_some_digits_in_a_picture(trained, pictures, photo, tmp
     for path in (photo, pictures[0]):
         result = call("predict", trained[0], path, "--explain", out)
         assert result.stdout == done("predict", trained[0], path)
-        assert ("2 of 3 digits to show" in result.stderr) == (path == photo)
+        assert ("2 of 3 digits shown" in result.stderr) == (path == photo)
         with Image.open(out) as image:
             assert image.format == "PNG"
             heights.append(image.size[1] / image.size[0])
@@ -250,7 +250,7 @@ def test_predict_explains_some_digits_in_a_picture(trained, pictures, photo, tmp
     out.unlink()
     far = torch.full((3,), torch.inf)
     monkeypatch.setattr(mh.Certainty, "distances", lambda *_: far)  # so all is left out
-    assert "0 of 0 digits to show" in call("predict", trained[0], photo, "--explain", out).stderr
+    assert "not written, 0 of 0" in call("predict", trained[0], photo, "--explain", out).stderr
     assert not out.exists()
 
 

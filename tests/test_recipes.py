@@ -18,7 +18,7 @@ from torch.optim import lr_scheduler
         ("batch_size", 0, "at least 1"),
         ("batch_size", 32.5, "a whole number"),
         ("epochs", "5", "a whole number"),
-        ("seed", 0.5, "0 to"),
+        ("seed", 0.5, "a whole number"),
         ("optimizer", "lion", "sgd, adam, adamw, adadelta, muon$"),
         ("learning_rate", 0.0, "positive"),
         ("learning_rate", math.nan, "positive"),

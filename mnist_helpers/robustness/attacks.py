@@ -7,7 +7,8 @@ from mnist_helpers.augmentation import as_floats
 from mnist_helpers.data import DigitSet
 from mnist_helpers.evaluation import evaluating
 from mnist_helpers.recipes import Recipe
-from mnist_helpers.trainer import Trainer, check_finite, check_sizes
+from mnist_helpers.trainer import Trainer, check_finite
+from mnist_helpers.training import check_sizes
 from torch import Tensor, nn
 from torch.nn import functional as F
 

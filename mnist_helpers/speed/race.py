@@ -7,7 +7,8 @@ from mnist_helpers.data import DigitSet
 from mnist_helpers.device import resolve_device
 from mnist_helpers.evaluation import predict_logits
 from mnist_helpers.recipes import Recipe
-from mnist_helpers.trainer import Trainer, check_finite, check_sizes
+from mnist_helpers.trainer import Trainer, check_finite
+from mnist_helpers.training import check_sizes
 from torch import Tensor, nn
 
 

@@ -36,7 +36,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     Source: S. Holm, "A simple sequentially rejective multiple test procedure", 1979.
     """
-    ranked = pd.Series(p_values, dtype=float).dropna().sort_values()
+    ranked = pd.Series(list(p_values), dtype=float).dropna().sort_values()
     corrected = (ranked * np.arange(len(ranked), 0, -1)).cummax().clip(upper=1)
     return corrected.reindex(range(len(p_values))).tolist()
 
@@ -64,7 +64,7 @@ def compare(scores: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> pd.DataFr
         low = high = p = math.nan
         if len(gaps) > 1 and not gaps.any():
             low, high, p = 0.0, 0.0, 1.0
-        elif len(gaps) > 1 and np.ptp(gaps) > 0:  # all alike, they would seem to be sure
+        elif len(gaps) > 1 and np.ptp(gaps) > 1e-9:  # all alike, they would seem to be sure
             test = ttest_rel(both[:, 0], both[:, 1])
             (low, high), p = test.confidence_interval(0.95), test.pvalue
         mean = gaps.mean() if len(gaps) else math.nan

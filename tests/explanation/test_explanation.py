@@ -1,4 +1,4 @@
-"""explanation: the maps against captum and against sums, the neighbours against scikit-learn."""
+"""explanation: the maps against captum and against sums."""
 
 from functools import partial
 
