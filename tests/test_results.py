@@ -60,7 +60,7 @@ def test_the_open_choices_are_compared_with_the_zoos():
 
 
 def test_a_stale_number_would_be_found():
-    stale = BENCHMARKS.replace("99.69 ± 0.01", "99.70 ± 0.01")
+    stale = BENCHMARKS.replace("99.70 ± 0.02", "99.71 ± 0.02")
     assert stale != BENCHMARKS
     assert tables.with_tables(stale) == BENCHMARKS
 
