@@ -21,7 +21,7 @@ import mnist_helpers as mh
 import numpy as np
 import tables
 import torch
-from mnist_helpers.handwriting.reading import FAR, among_others, read_each, read_found
+from mnist_helpers.handwriting.reading import LOW, among_others, read_each, read_found
 from pages import FRESH, KINDS, ONLY_SURE, make_page, right
 from PIL import Image, ImageDraw, ImageFont
 from scipy.interpolate import make_interp_spline
@@ -38,6 +38,7 @@ WAYS = {  # the part that the probability flags, and how many centres a digit ha
     "30 % probability": (0.3, 100),
     "30 % probability, 40 centres": (0.3, 40),
 }
+FARS = (0.8, 1.0, 1.2, 1.4)  # distances from the training digits, in limits
 FONTS = ("Sans", "Sans-Bold", "Sans-Oblique", "Serif", "SansMono")
 LETTERS = "ACEFHKLMNPRTUVWXYacdefhkmnprtuvwxy"  # those that look like digits are left out
 
@@ -226,7 +227,7 @@ def not_sure(digits: mh.Mnist, _: list[np.ndarray]) -> Rows:
 
 
 def evidence(digits: mh.Mnist, _: list[np.ndarray]) -> Rows:
-    """Of the digits and the letters on other pages: how many are sure, not sure, or far."""
+    """Of the digits and the letters on other pages: how many are how far, in limits, or low."""
     kinds, numbers = ("printed words", "one row", "a phone number"), range(1_000, 1_000 + PAGES)
     others = digits.train.split(1 / 12, seed=0)[1]
     made = [make_page(kind, number, others) for kind in kinds for number in numbers]
@@ -234,20 +235,22 @@ def evidence(digits: mh.Mnist, _: list[np.ndarray]) -> Rows:
     for seed, (model, certainty) in enumerate(trained(digits)):
         told: dict[str, list[str]] = {"digits": [], "letters": []}
         for page, marks in pairs:
-            each = read_each(model, marks, certainty)
-            far = [one.distance > FAR * certainty.farthest for one in each]
-            states = [
-                "sure" if one.sure else "far" if away else "not sure"
-                for one, away in zip(each, far, strict=True)
-            ]
-            rows = groupby(zip(each, states, strict=True), lambda pair: pair[0].found.row)
+            rows = groupby(read_each(model, marks, certainty), lambda one: one.found.row)
             for text, (_, row) in zip(page.rows, rows, strict=False):  # a word, then digits
-                found_there = [state for _, state in row]
-                told["letters"] += found_there[: -len(text)]
-                told["digits"] += found_there[-len(text) :]
-        for what, seen in told.items():
-            for state in ("sure", "not sure", "far"):
-                value = round(100 * seen.count(state) / len(seen), 2)
+                seen = list(row)
+                highest = max(one.found.box[3] - one.found.box[1] for one in seen)
+                for number, one in enumerate(seen):
+                    of = told["letters" if number < len(seen) - len(text) else "digits"]
+                    within = [far for far in FARS if one.distance <= far * certainty.farthest]
+                    far = f"up to {within[0]}" if within else f"over {FARS[-1]}"
+                    of.append("read as 1" if one.digit == 1 else far)
+                    if one.found.box[3] - one.found.box[1] < LOW * highest:
+                        of.append("low")
+        names = [f"up to {far}" for far in FARS]
+        for what, those in told.items():
+            count = len(those) - those.count("low")
+            for state in (*names, f"over {FARS[-1]}", "read as 1", "low"):
+                value = round(100 * those.count(state) / count, 2)
                 name = f"{what} of other pages: {state}"
                 yield {"name": name, "seed": seed, "value": value, "unit": "%"}
 

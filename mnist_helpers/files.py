@@ -21,6 +21,10 @@ class CheckpointError(ValueError):
     """A run or another file is missing, damaged or does not fit; the message says the mend."""
 
 
+class ExportError(CheckpointError):
+    """The model of a run cannot be written in that form; the message says why."""
+
+
 class ResultsError(ValueError):
     """A file holds no results, or others than are needed; the message says the mend."""
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from mnist_helpers.deployment.errors import ExportError
 from mnist_helpers.evaluation import evaluating
+from mnist_helpers.files import ExportError
 from torch import Tensor, nn
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from mnist_helpers.certainty import Certainty
-from mnist_helpers.deployment.errors import ExportError
+from mnist_helpers.files import ExportError
 from mnist_helpers.models import Crop, FlattenPixels, Normalize
 from mnist_helpers.runs import model_name
 from torch import Tensor, nn

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import torch
 from mnist_helpers.data import Mnist
-from mnist_helpers.deployment.errors import ExportError
 from mnist_helpers.deployment.onnx_file import onnx_logits, onnx_model
 from mnist_helpers.deployment.web_page import web_page
 from mnist_helpers.evaluation import predict_logits
-from mnist_helpers.files import write_whole
+from mnist_helpers.files import ExportError, write_whole
 from mnist_helpers.runs import Run
 from torch import nn
 

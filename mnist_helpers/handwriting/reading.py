@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import groupby, pairwise
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,11 +21,12 @@ NARROWEST, SURELY_ONE = 0.8, 1.3  # width by height: of what may be cut; of one 
 # of the table (benchmarks/README.md).
 STRANGE, NEAR, EACH, CUTTING = 12.0, 0.5, 2.0, 2.0
 WIDTHS, SPREAD = (0.42, 0.82), 0.2  # by height, of MNIST's ones and of the others: mean, deviation
-SPACE = 0.8  # of the height of a row: a wider gap is a space
+SPACE = 0.7  # of the height of a row: a wider gap is a space
 # Evidence that marks which stand together are a number, not a word: the logarithm of how much more
-# often digits than letters are sure, not sure, or further away than FAR (1: the limit), counted on
-# other pages, too; and what speaks for a number before any mark is looked at.
-SURE, NOT_SURE, FARTHER, FAR, AT_FIRST = 1.4, -2.0, -5.0, 1.2, 0.7
+# often digits than letters are like this. AT_FIRST is there before any mark is looked at; a mark
+# adds MOST, or less if it is far: by STEEP for each limit of distance. LOWER is taken off if it is
+# not LOW as high as the highest of its row. All chosen on other pages (benchmarks/README.md).
+AT_FIRST, MOST, STEEP, LOW, LOWER = 0.7, 1.6, 7.0, 0.8, 1.5
 IN_A_NUMBER = 0.8  # there an answer of this probability is sure
 
 
@@ -149,22 +150,27 @@ def read_found(
 def among_others(readings: Sequence[Reading], certainty: Certainty) -> list[Reading]:
     """The readings: in a word none is sure, in a number more of them are than each by itself.
 
-    What stands together in a row is the one or the other, whichever its marks speak for.
+    Several that stand together in a row are the one or the other, whichever they speak for.
     """
     kept: list[Reading] = []
-    limit = min(FAR * certainty.farthest, certainty.no_digit)
     for _, row in groupby(readings, key=lambda one: one.found.row):
         marks = list(row)
-        starts = [0, *(np.flatnonzero(_spaces(marks)) + 1).tolist(), len(marks)]
-        for together in (marks[start:end] for start, end in pairwise(starts)):
-            far = [one.distance > limit for one in together]
-            pairs = list(zip(together, far, strict=True))
-            told = [SURE if one.sure else FARTHER if away else NOT_SURE for one, away in pairs]
-            number = AT_FIRST + sum(told) > 0
-            for one, away in pairs:
-                good = one.sure or (one.probability >= IN_A_NUMBER and not away)
-                kept.append(one._replace(sure=number and good))
+        evidence = _evidence(marks, certainty)
+        for together in np.split(np.arange(len(marks)), np.flatnonzero(_spaces(marks)) + 1):
+            number = AT_FIRST + evidence[together].sum() > 0
+            for one in (marks[index] for index in together):
+                good = one.probability >= IN_A_NUMBER and one.distance <= certainty.no_digit
+                sure = one.sure if len(together) == 1 else number and (one.sure or good)
+                kept.append(one._replace(sure=bool(sure)))
     return kept
+
+
+def _evidence(row: Sequence[Reading], certainty: Certainty) -> np.ndarray:
+    """What each mark of a row says for a number, `[N]`; a 1 may be an l, so it says nothing."""
+    heights = np.array([one.found.box[3] - one.found.box[1] for one in row])
+    near = 1 - np.array([one.distance for one in row]) / certainty.farthest
+    most = np.array([0 if one.digit == 1 else MOST for one in row])
+    return np.minimum(STEEP * near, most) - LOWER * (heights < LOW * heights.max())
 
 
 def read_each(

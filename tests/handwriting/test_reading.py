@@ -107,35 +107,40 @@ def test_a_page_reads_as_it_is_written():
     assert page.left_out == marks[-1:]
 
 
-# A mark by a letter: its probability, and how far it is from any digit; the limits are 0.95 and 1.
-MARKS = {"#": (0.99, 0.5), "p": (0.85, 0.5), "u": (0.7, 0.5), "d": (0.99, 1.15), "x": (0.99, 1.25)}
+# A mark by a letter: the digit that is read, its probability, how far it is from any, its height;
+# the limits of probability and distance are 0.95 and 1.
+MARKS = {
+    **{"#": (3, 0.99, 0.5, 50), "p": (3, 0.85, 0.5, 50), "u": (3, 0.7, 0.5, 50)},
+    **{"d": (3, 0.99, 1.3, 50), "x": (3, 0.99, 1.6, 50)},
+    **{"l": (1, 0.99, 0.5, 50), "a": (3, 0.99, 0.5, 30)},
+}
 
 
 @pytest.mark.parametrize(
     ("marks", "sure"),
     [
-        *(("#", "#"), ("p", " "), ("x", " "), ("pp", "  "), ("#p", "#p"), ("#u", "# ")),
-        *(("##p", "##p"), ("p#p", "   "), ("pp##", "    "), ("###d", "###d"), ("##x", "   ")),
-        *(
-            ("####x", "#### "),
-            ("ppp #p", "    #p"),
-            ("pp#/##p", "   ##p"),
-            ("#x#### u", "# ####  "),
-        ),
+        *(("#", "#"), ("p", " "), ("x", " "), ("l", "l"), ("a ##", "a ##")),
+        *(("pp", "pp"), ("#u", "# "), ("#d", "#d"), ("dd", "  "), ("##x", "   ")),
+        *(("###x", "###x"), ("ll", "ll"), ("lx", "  "), ("l#d", "l#d"), ("lld", "   ")),
+        *(("aa", "aa"), ("##d", "##d"), ("aad", "   "), ("aal", "aal"), ("aadl #", "     #")),
+        *(("xx #p", "   #p"), ("xx/##p", "  /##p"), ("#x### u", "#x###  ")),
     ],
 )
 def test_in_a_word_nothing_is_sure_and_in_a_number_more_is(monkeypatch, marks, sure):
-    """A space parts words, a slash rows; by hand: 0.7, 1.4 for `#`, -5 for `x`, else -2."""
+    """A space parts words, a slash rows. By hand: 0.7, and 1.6 for what is near.
+
+    An `l` is nothing, `d` -2.1, `x` -4.2; an `a` beside higher marks 0.1.
+    """
     limits = mh.Certainty(1.0, 0.95, torch.zeros(1, 2).half(), farthest=1.0, no_digit=2.0)
     each = []
     for row, line in enumerate(marks.split("/")):
         for place, mark in enumerate(line):
-            box = (40 * place, 0, 40 * place + 30, 50)
-            cut = {"cut out": np.ones((50, 30))}
-            found = mh.handwriting.FoundDigit(None, box, row, cut)
             if mark != " ":
-                chance, far = MARKS[mark]
-                each.append(Reading(3, chance, mark == "#", torch.ones(10), far, found))
+                digit, chance, far, height = MARKS[mark]
+                box = (40 * place, 50 - height, 40 * place + 30, 50)
+                cut = {"cut out": np.ones((50, 30))}
+                found = mh.handwriting.FoundDigit(None, box, row, cut)
+                each.append(Reading(digit, chance, mark in "#la", torch.ones(10), far, found))
     monkeypatch.setattr("mnist_helpers.handwriting.reading.read_each", lambda *_: each)
     expected = [one != " " for one in sure.replace("/", "")]
     expected = [
@@ -182,13 +187,13 @@ def test_what_is_no_digit_is_left_out_or_not_sure(reader):
     """Scribbles; those further away than any digit are left out."""
     model, certainty = reader
     rng, sure, left_out = np.random.default_rng(0), 0, 0
-    for _ in range(40):
+    for _ in range(120):
         drawn = mh.handwriting.draw_strokes([rng.uniform(0.15, 0.85, (9, 2))], 280, 12)
         page = read_digits(model, 255 - drawn, certainty)
         sure += any(one.sure for one in page)
         left_out += len(page.left_out)
-    assert sure <= 10
-    assert left_out >= 2
+    assert sure <= 36
+    assert left_out >= 1  # 2 to 38 for other seeds and numbers of threads
 
 
 @pytest.mark.slow
