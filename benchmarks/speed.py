@@ -162,7 +162,9 @@ def main() -> None:
         run = mh.speed.SpeedRun(entry.build, replace(entry.recipe, precision=precision), device)
         contenders[name] = partial(run.race, train, images)
         if device != "cpu":
-            print(f"{name}: the step is {'a CUDA graph' if run.captured else 'not captured'}")
+            print(
+                f"{name}: the step is {'a CUDA graph' if run.trainer.captured else 'not captured'}"
+            )
     for name, race in contenders.items():
         print(f"{name}: throw-away run {timed(race, 1_000, labels)['seconds']:.2f} s")
     rows: list[dict[str, Any]] = []

@@ -119,7 +119,7 @@ def train(
     except mh.TrainingDiverged as error:
         fail(f"{error}, and name another folder with --out")
     if history.interrupted:
-        fail(f"stopped; go on with: train {model} --out {out} --resume", code=130)
+        fail("stopped; go on with the same command and --resume", code=130)
     report = mh.evaluate(network, digits.test)
     certainty = mh.fit_certainty(network, parts[1], train=parts[0])
     mh.save_run(out, network, recipe, report, history, certainty)

@@ -214,6 +214,8 @@ def as_floats(images: Tensor) -> Tensor:
     """Images of any shape as floats in [0, 1], float32 or float64: coarser ones name no place."""
     if images.dtype == torch.uint8:
         return images.float() / 255
+    if not images.is_floating_point():
+        raise TypeError(f"images are {images.dtype}: give uint8, or floats in [0, 1]")
     return images.to(torch.promote_types(images.dtype, torch.float32))
 
 

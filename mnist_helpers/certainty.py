@@ -118,11 +118,11 @@ def fit_certainty(
     else:
         embedded, logits = embeddings(model, validation.images)
     temperature = _temperature(logits.double(), validation.labels.cpu())
-    top = (logits.double() / temperature).softmax(dim=1).max(dim=1).values
+    top = (logits / temperature).softmax(dim=1).max(dim=1).values.double()  # as `predict` does
     if train is None:
         return Certainty(temperature, float(top.quantile(flagged)))
     centres = _centres(model, train)
-    far = Certainty(temperature, 0, centres).distances(embedded).double()
+    far = Certainty(temperature, 0, centres).distances(embedded).double().clamp(min=1e-6)
     ranks = [values.argsort().argsort() / len(values) for values in (top, -far)]
     together = torch.minimum(ranks[0] / BY_PROBABILITY, ranks[1] / (1 - BY_PROBABILITY))
     part = float(together.quantile(flagged))
@@ -147,11 +147,12 @@ def _centres(model: nn.Module, train: DigitSet) -> Tensor:
     from sklearn.cluster import MiniBatchKMeans  # here: slow to import
 
     width = embeddings(model, train.images[:1])[0].shape[1]
-    images = train.images[: MOST_NUMBERS // width]
-    embedded, labels = F.normalize(embeddings(model, images)[0], dim=1), train.labels.cpu()
+    count = min(len(train), MOST_NUMBERS // width)
+    train = train.select(torch.arange(count) * len(train) // count)  # they may be sorted
+    embedded, labels = F.normalize(embeddings(model, train.images)[0], dim=1), train.labels.cpu()
     centres = []
     for digit in range(10):
-        own = embedded[labels[: len(images)] == digit]
+        own = embedded[labels == digit]
         if len(own) > CENTRES:
             means = MiniBatchKMeans(CENTRES, batch_size=2_048, n_init=1, random_state=0)
             own = torch.from_numpy(means.fit(own.numpy()).cluster_centers_)

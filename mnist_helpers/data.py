@@ -107,7 +107,8 @@ class DigitSet(Dataset[tuple[Tensor, int]]):
     def from_dataset(cls, dataset: Any, name: str | None = None) -> Self:
         """Take over a torchvision data set of 28x28 grey images: FashionMNIST, KMNIST, your own.
 
-        Items must be `(image, label)`: a PIL image, a uint8 tensor or a float tensor in [0, 1].
+        Items must be `(image, label)`: a PIL image (colour becomes grey), a uint8 tensor, or a
+        float tensor in [0, 1].
 
         Raises:
             DataError: the images are not 28x28 grey, or a label is not 0 to 9.
@@ -115,9 +116,10 @@ class DigitSet(Dataset[tuple[Tensor, int]]):
         name = name or type(dataset).__name__
         data: Any = getattr(dataset, "data", None)
         targets: Any = getattr(dataset, "targets", None)
-        plain = getattr(dataset, "transforms", None) is None
+        changes = ("transforms", "transform", "target_transform")
+        plain = all(getattr(dataset, name, None) is None for name in changes)
         whole = isinstance(data, Tensor) and isinstance(targets, Tensor) and targets.dim() == 1
-        if plain and whole:
+        if plain and whole and data.dtype == torch.uint8:
             return cls(data.reshape(-1, 1, *data.shape[1:]), targets.long(), name)
         images, labels = zip(*((_grey(image), int(label)) for image, label in dataset), strict=True)
         return cls(torch.stack(images), torch.tensor(labels), name)
@@ -126,6 +128,8 @@ class DigitSet(Dataset[tuple[Tensor, int]]):
 def _grey(image: Any) -> Tensor:
     """One image as uint8 `[1, H, W]`."""
     if not isinstance(image, Tensor):
+        if image.mode[0] in "IF":
+            raise DataError(f"images are of Pillow's mode {image.mode}: scale them to 0 to 255")
         image = torch.from_numpy(np.array(image.convert("L")))
     if image.is_floating_point():
         if not bool(((image >= 0) & (image <= 1)).all()):

@@ -147,6 +147,7 @@ def report_on(logits: Tensor, labels: Tensor, name: str) -> Report:
 
     if len(labels) == 0 or len(labels) != len(logits):
         raise ValueError(f"{len(labels)} labels for {len(logits)} logits: give one each")
+    logits, labels = logits.detach().float().cpu(), labels.long().cpu()
     predictions = logits.argmax(dim=1)
     confusion = confusion_matrix(labels, predictions, labels=range(10))
     precision, recall, f1, support = precision_recall_fscore_support(

@@ -65,7 +65,7 @@ def _execute(path: Path, out: Path, environment: dict[str, str]) -> int:
     """Run one notebook, write it and its figures; return how many figures."""
     try:
         notebook = nbformat.read(path, as_version=4)
-    except (NotJSONError, ValidationError, ValueError) as error:
+    except (NotJSONError, ValidationError, ValueError, AttributeError) as error:
         raise NotebookError(f"{path} is not a notebook ({error})") from error
     client = NotebookClient(
         notebook,
@@ -81,7 +81,7 @@ def _execute(path: Path, out: Path, environment: dict[str, str]) -> int:
         client.execute(env=environment)
     except CellExecutionError as error:
         kinds = [[one.output_type for one in cell.get("outputs", [])] for cell in notebook.cells]
-        number = next((n for n, found in enumerate(kinds, start=1) if "error" in found), 0)
+        number = max((n for n, found in enumerate(kinds, start=1) if "error" in found), default=0)
         failure = f"cell {number}: {error.ename}: {error.evalue}"
     except (CellTimeoutError, DeadKernelError) as error:
         failure = str(error)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 
 def check(answer: Any, right: Any | Callable[[], Any], tolerance: float = 0.0) -> None:
@@ -32,11 +33,13 @@ def _difference(answer: Any, right: Any, tolerance: float) -> str:
     """What differs, in one line; empty if nothing does."""
     if isinstance(right, str):
         return "" if answer == right else f"Not yet: {answer}."
+    if isinstance(answer, Tensor):
+        answer = answer.detach().cpu().double()
     wanted = np.asarray(right)
     truths = wanted.dtype == bool
     try:
         yours, wanted = np.asarray(answer, dtype=float), wanted.astype(float)
-    except (TypeError, ValueError, RuntimeError):  # the last: a tensor that still has its gradient
+    except (TypeError, ValueError, RuntimeError):  # the last: a list of tensors with gradients
         return f"Not yet: numbers are wanted, not {type(answer).__name__}."
     if yours.shape != wanted.shape:
         return f"Not yet: the shape is {list(yours.shape)}, and {list(wanted.shape)} is wanted."

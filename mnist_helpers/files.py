@@ -7,6 +7,7 @@ beside its target and then moved onto it.
 import hashlib
 import json
 import os
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -35,7 +36,7 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         CheckpointError: the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
@@ -102,6 +103,8 @@ def damage_named(path: Path) -> Iterator[None]:
         yield
     except CheckpointError:
         raise
+    except PermissionError as error:
+        raise CheckpointError(f"{path} cannot be read: give yourself the right to") from error
     except (SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise CheckpointError(

@@ -5,6 +5,7 @@ A damaged file is moved aside, never read; a file appears in the folder whole or
 
 import gzip
 import hashlib
+import io
 import os
 import re
 import shutil
@@ -93,12 +94,8 @@ def _read_raw(folder: Path, problems: list[str]) -> dict[str, Tensor]:
     arrays = {}
     for name in SHA256:
         for path in (folder / name, folder / f"{name}.gz"):
-            if name in arrays or not path.is_file():
-                continue
-            try:
-                content = path.read_bytes()
-            except OSError as error:
-                problems.append(f"{path} cannot be read ({error.strerror})")
+            content = None if name in arrays else _content(path, problems)
+            if content is None:
                 continue
             try:
                 content = gzip.decompress(content) if path.suffix == ".gz" else content
@@ -110,14 +107,24 @@ def _read_raw(folder: Path, problems: list[str]) -> dict[str, Tensor]:
 
 def _read_keras(path: Path, problems: list[str]) -> dict[str, Tensor]:
     """The verified arrays of Keras's `mnist.npz`, or none."""
-    if not path.is_file():
+    content = _content(path, problems)
+    if content is None:
         return {}
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
             return {name: _verified(name, _as_idx(file[key])) for name, key in KERAS_NAMES.items()}
     except Exception as error:  # a damaged zip fails in a dozen ways
         problems.append(f"{path} is damaged ({error}){_move_aside(path)}")
         return {}
+
+
+def _content(path: Path, problems: list[str]) -> bytes | None:
+    """What the file holds; None if it isn't there, or can't be read, which is a problem."""
+    try:
+        return path.read_bytes() if path.is_file() else None
+    except OSError as error:
+        problems.append(f"{path} cannot be read ({error.strerror})")
+        return None
 
 
 def _as_idx(array: np.ndarray) -> bytes:

@@ -119,7 +119,7 @@ def named_model(name: str) -> DigitClassifier:
     """A fresh model by its `name`, such as `two_conv` or `two_conv+batch_norm`.
 
     Raises:
-        KeyError: there is none of that name.
+        KeyError: there is none of that name. ValueError: it has that option anyway.
     """
     network, *options = name.split("+")
     if not set(options) <= {"batch_norm", "dropout"}:

@@ -73,23 +73,22 @@ class Recipe:
             names = ", ".join(AUGMENTATIONS)
             what = f"unknown augmentation {self.augmentation!r}"
             raise RecipeError(f"{what}: choose none, or of {names}; join several by +")
-        for name in ("epochs", "batch_size", "step_size", "patience", "epoch_size"):
-            value = getattr(self, name)
-            missing = value is None and name in ("patience", "epoch_size")
-            _require(
-                self, name, missing or (_whole(value) and value >= 1), "a whole number, at least 1"
-            )
+        for name in ("epochs", "batch_size", "step_size", "patience", "epoch_size", "seed"):
+            value, least = getattr(self, name), int(name != "seed")
+            if value is None and name in ("patience", "epoch_size"):
+                continue
+            whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+            wanted = f"a whole number, at least {least}, below 2**32"
+            _require(self, name, whole and least <= value < 2**32, wanted)
+            object.__setattr__(self, name, int(value))  # numpy's whole numbers wrap around
+        for name in ("learning_rate", "gamma", "momentum", "label_smoothing", "weight_decay"):
+            _require(self, name, isinstance(getattr(self, name), numbers.Real), "a number")
+            object.__setattr__(self, name, float(getattr(self, name)))
         for name in ("learning_rate", "gamma"):
             _require(self, name, 0 < getattr(self, name) < math.inf, "a positive number")
         for name in ("momentum", "label_smoothing"):
             _require(self, name, 0 <= getattr(self, name) < 1, "0 to below 1")
         _require(self, "weight_decay", 0 <= self.weight_decay < math.inf, "0 or more")
-        _require(
-            self,
-            "seed",
-            _whole(self.seed) and 0 <= self.seed < 2**32,
-            "a whole number, 0 to 2**32 - 1",
-        )
 
     def epoch_of(self, count: int) -> tuple[int, int]:
         """How many images an epoch draws from `count`, and in how many steps."""
@@ -104,10 +103,6 @@ class Recipe:
         if self.epoch_size is not None:
             epochs += f" of {self.epoch_size:,} images"
         return f"{epochs}, batch {self.batch_size}, {rate}"
-
-
-def _whole(value: object) -> bool:
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def _require(recipe: Recipe, name: str, holds: bool, wanted: str) -> None:

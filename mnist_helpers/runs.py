@@ -86,9 +86,10 @@ def save_run(
     content = tensor_file(model.state_dict(), {"model": run["model"]})
     run["weights_sha256"] = hashlib.sha256(content).hexdigest()
     write_whole(folder / WEIGHTS, content)
+    for name in (RUN, METRICS):  # of a run before: they don't fit from here on
+        (folder / name).unlink(missing_ok=True)
     run["certainty"] = certainty.save(folder) if certainty else None
     write_whole(folder / "history.csv", history.to_frame().to_csv(index=False).encode())
-    (folder / METRICS).unlink(missing_ok=True)
     write_json(folder / RUN, run)
     if report is not None:
         save_report(folder, report)
@@ -147,7 +148,7 @@ def load_run(run_dir: str | Path, model: nn.Module | None = None) -> tuple[nn.Mo
             ) from error
     load_weights(model, weights, str(folder))
     # The layout of `fit`: another one adds up in another order, to other last digits.
-    model = model.to(memory_format=torch.channels_last)
+    model = model.to("cpu", memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.eval(), run
 
 

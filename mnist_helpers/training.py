@@ -15,7 +15,7 @@ from mnist_helpers.evaluation import loss_and_accuracy, predict_logits
 from mnist_helpers.files import CheckpointError, load_weights
 from mnist_helpers.history import EpochRecord, History
 from mnist_helpers.recipes import Recipe, learning_rate_at
-from mnist_helpers.runs import State
+from mnist_helpers.runs import RUN, State
 from mnist_helpers.trainer import Trainer, TrainingDiverged, check_finite, copy_weights
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -122,6 +122,8 @@ class _Fit:
         if self.folder is not None and self.saved < len(self.history.epochs):
             self.state.save(self.folder)
             self.saved = len(self.history.epochs)
+            if self.saved:  # a run that was saved here before is not this one
+                (self.folder / RUN).unlink(missing_ok=True)
 
     def restore(self) -> None:
         """Go back to the checkpoint."""
@@ -141,17 +143,11 @@ class _Fit:
         start, epoch = time.perf_counter(), len(self.history.epochs)
         loss, accuracy, step_losses = self._train_epoch(epoch)
         model = self.state.model
-        validation_loss, validation_accuracy = loss_and_accuracy(model, self.state.validation)
-        check_finite(validation_loss, self.recipe, f"epoch {epoch + 1}, step {len(step_losses)}")
-        record = EpochRecord(
-            epoch + 1,
-            loss,
-            accuracy,
-            validation_loss,
-            validation_accuracy,
-            learning_rate_at(self.recipe, (epoch + 1) * self._steps - 1, self._steps),
-            time.perf_counter() - start,
-        )
+        validated = loss_and_accuracy(model, self.state.validation)
+        check_finite(validated[0], self.recipe, f"epoch {epoch + 1}, step {len(step_losses)}")
+        rate = learning_rate_at(self.recipe, (epoch + 1) * self._steps - 1, self._steps)
+        seconds = time.perf_counter() - start
+        record = EpochRecord(epoch + 1, loss, accuracy, *validated, rate, seconds)
         if self.history.best is None or record.merit > self.history.best.merit:
             self.state.best_weights = copy_weights(model)
         self.history.step_losses.extend(step_losses)

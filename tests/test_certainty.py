@@ -143,3 +143,25 @@ def test_what_lies_far_from_the_training_digits_is_not_sure(make_digits, make_ti
 def test_a_model_without_a_linear_layer_has_no_embeddings():
     with pytest.raises(ValueError, match="Fixed has no linear layer"):
         mh.fit_certainty(*made(1.0), train=made(1.0)[1])
+
+
+def test_sorted_training_digits_have_centres_of_each(make_digits, make_tiny, monkeypatch):
+    """Where memory holds a part of them only; and a limit that flags none flags none."""
+    monkeypatch.setattr("mnist_helpers.certainty.MOST_NUMBERS", 784 * 200)
+    train, model = make_digits(400), make_tiny()
+    train = train.select(train.labels.argsort())
+    certainty = mh.fit_certainty(model, train, 0.0, train=train)
+    embedded = mh.evaluation.embeddings(model, train.images)[0]
+    same = (certainty.distances(embedded) < 0.01).float()
+    assert [same[train.labels == digit].mean() for digit in range(10)] == pytest.approx([0.5] * 10)
+    assert certainty.is_sure(mh.predict(model, train.images, certainty.temperature)).all()
+
+
+def test_a_dead_layer_leaves_a_limit_that_can_be_divided_by(make_digits):
+    """All embeddings are 0, and all distances too."""
+    digits = make_digits(200)
+    model = nn.Sequential(mh.Normalize(), nn.Flatten(), nn.Linear(784, 4), nn.Linear(4, 10))
+    nn.init.zeros_(model[2].weight)
+    nn.init.zeros_(model[2].bias)
+    certainty = mh.fit_certainty(model, digits, train=digits)
+    assert certainty.distances(torch.zeros(1, 4)) == 0 < certainty.farthest <= certainty.no_digit

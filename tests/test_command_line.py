@@ -573,7 +573,10 @@ def test_notebooks_run_in_order_and_leave_figures_and_results(tmp_path, offline)
 def test_notebooks_stop_at_the_first_cell_that_fails(tmp_path, offline):
     folder, out = tmp_path / "notebooks", tmp_path / "out"
     write_notebook(folder / "01_good.ipynb", "raise RuntimeError('not asked for')")
-    write_notebook(folder / "02_bad.ipynb", "1 + 1", "raise ValueError('two\\nlines')", "3")
+    write_notebook(folder / "02_bad.ipynb", "1 / 0", "raise ValueError('two\\nlines')", "3")
+    allowed = nbformat.read(folder / "02_bad.ipynb", as_version=4)
+    allowed.cells[1].metadata["tags"] = ["raises-exception"]
+    nbformat.write(allowed, folder / "02_bad.ipynb")
     write_notebook(folder / "03_never.ipynb", "1")
     result = call("notebooks", "3", "2", "--folder", folder, "--out", out)
     assert_one_line(result, "02_bad.ipynb, cell 3: ValueError: two lines", str(out))
@@ -581,6 +584,8 @@ def test_notebooks_stop_at_the_first_cell_that_fails(tmp_path, offline):
     failed = nbformat.read(out / "02_bad.ipynb", as_version=4).cells
     assert failed[2].outputs[0].ename == "ValueError"
     assert failed[3].execution_count is None
+    (folder / "02_bad.ipynb").write_text("[]")
+    assert_one_line(call("notebooks", "2", "--folder", folder, "--out", out), "is not a notebook")
 
 
 @pytest.mark.slow

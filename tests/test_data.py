@@ -3,6 +3,7 @@
 import gzip
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import mnist_helpers as mh
 import numpy as np
@@ -140,6 +141,12 @@ class Torchvision:
         return self.transform(image) if self.transform else image, int(label)
 
 
+class Plain(Torchvision):
+    """Without `transforms`, which torchvision's have beside `transform`."""
+
+    transforms = property(lambda self: None, lambda self, value: None)
+
+
 def to_float(image):
     return torch.from_numpy(np.array(image)).float().unsqueeze(0) / 255
 
@@ -147,6 +154,10 @@ def to_float(image):
 FORMS = {
     "whole tensors": lambda images, labels: Torchvision(images, labels.int()),
     "with a transform": lambda images, labels: Torchvision(
+        images.flip(1), labels, lambda image: to_float(image).flip(1)
+    ),
+    # A data set of one's own, which need not know `transforms`.
+    "with a transform alone": lambda images, labels: Plain(
         images.flip(1), labels, lambda image: to_float(image).flip(1)
     ),
     # QMNIST's: of many columns of targets, an item shows the first.
@@ -189,8 +200,18 @@ def test_from_dataset_takes_images_of_many_forms_exactly(make_digits, form):
         torch.full((1, 28, 28), 2.8),
         torch.full((1, 28, 28), torch.nan),
         Image.new("L", (20, 20)),
+        Image.new("I;16", (28, 28), 65_535),
     ],
-    ids=["32x32", "colour", "int64", "normalised low", "normalised high", "NaN", "20x20"],
+    ids=[
+        "32x32",
+        "colour",
+        "int64",
+        "normalised low",
+        "normalised high",
+        "NaN",
+        "20x20",
+        "16 bits",
+    ],
 )
 def test_from_dataset_refuses_other_images(image):
     with pytest.raises(mh.DataError):
@@ -314,6 +335,26 @@ def test_a_good_archive_stands_in_for_a_damaged_file(tmp_path, made_files, offli
     assert_is_made_mnist(mh.load_mnist(tmp_path, "mnist"), made_files)
     assert raw.with_name(f"{raw.name}.damaged").exists()
     assert f"{raw} is damaged" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("form", ["raw", "npz"])
+@pytest.mark.parametrize("step", ["is_file", "read_bytes"])
+def test_a_file_that_cannot_be_read_stays_and_auto_takes_the_sample(
+    tmp_path, made_files, offline, monkeypatch, capsys, form, step
+):
+    path = place(tmp_path, made_files, form)[0]
+    real = getattr(Path, step)
+
+    def locked(self):
+        if self == path:
+            raise PermissionError(13, "Permission denied")
+        return real(self)
+
+    monkeypatch.setattr(Path, step, locked)
+    assert mh.load_mnist(tmp_path).source == "sample"
+    assert f"{path} cannot be read (Permission denied)" in capsys.readouterr().out
+    monkeypatch.undo()
+    assert path.exists()
 
 
 def test_an_npz_that_would_unpickle_is_refused(tmp_path, offline, bomb):

@@ -19,6 +19,8 @@ RIGHT = [
     (torch.tensor(2.5), 2.5),
     ((0, 1), [0, 1]),
     ("nine", "nine"),
+    (torch.ones(1, requires_grad=True), [1]),
+    (torch.ones(1, dtype=torch.bfloat16), [1]),
     (torch.arange(6).reshape(2, 3), np.arange(6).reshape(2, 3)),
     (1, lambda: 1),
 ]
@@ -33,7 +35,7 @@ WRONG = [
     ([1, 2], [1, 2, 3], "Not yet: the shape is [2], and [3] is wanted."),
     ({"x": 1}, 1, "Not yet: numbers are wanted, not dict."),
     ([1, [2, 3]], [1, 2], "Not yet: numbers are wanted, not list."),
-    (torch.ones(1, requires_grad=True), [1], "Not yet: numbers are wanted, not Tensor."),
+    ([torch.ones(1, requires_grad=True)], [1], "Not yet: numbers are wanted, not list."),
     ([[5], [7]], [[2], [3]], "Not yet: 2 of 2 values differ; at [0, 0], 5 is too large."),
     (float("nan"), 1, "Not yet: nan is no number."),
 ]  # fmt: skip

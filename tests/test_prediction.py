@@ -38,6 +38,12 @@ def test_other_images_are_refused(make_tiny, images, message):
         mh.predict(make_tiny(), images)
 
 
+@pytest.mark.parametrize("temperature", [0.0, -1.0, np.inf, np.nan])
+def test_a_temperature_that_is_no_positive_number_is_refused(make_tiny, make_digits, temperature):
+    with pytest.raises(ValueError, match=r"temperature is .* positive"):
+        mh.predict(make_tiny(), make_digits(1).images, temperature)
+
+
 def test_a_model_reads_each_digit_of_a_picture_and_says_where_it_is_not_sure(make_tiny):
     ink = np.hstack([draw_strokes(digit_strokes(digit), 200, 16) for digit in (3, 6)])
     model, images = (

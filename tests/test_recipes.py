@@ -8,6 +8,7 @@ import mnist_helpers as mh
 import numpy as np
 import pytest
 import torch
+from mnist_helpers.recipes import epoch_seed
 from torch.optim import lr_scheduler
 
 
@@ -43,8 +44,11 @@ from torch.optim import lr_scheduler
         ("patience", 0, "at least 1"),
         ("keep", "worst", "best, last"),
         ("precision", "float16", "auto, float32, bfloat16"),
-        ("seed", -1, r"0 to 2\*\*32 - 1"),
-        ("seed", 2**32, r"0 to 2\*\*32 - 1"),
+        ("seed", -1, r"at least 0, below 2\*\*32"),
+        ("seed", 2**32, r"at least 0, below 2\*\*32"),
+        ("batch_size", 2**63, r"below 2\*\*32"),
+        ("learning_rate", "0.1", "a number"),
+        ("momentum", None, "a number"),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name_and_range(field, value, wanted):
@@ -194,3 +198,12 @@ def test_a_step_with_little_to_do_is_float32_under_auto_on_a_cpu(monkeypatch):
 def test_auto_is_what_a_gpu_has(gpu):
     has = torch.cuda.get_device_capability(gpu) >= (8, 0)
     assert mh.device.resolve_precision("auto", gpu) == ("bfloat16" if has else "float32")
+
+
+def test_numbers_of_numpy_count_as_pythons():
+    """They would wrap around, and JSON does not know them."""
+    recipe = mh.Recipe(epochs=np.int8(100), seed=np.int32(300_000), learning_rate=np.float32(0.5))
+    assert recipe == mh.Recipe(epochs=100, seed=300_000, learning_rate=0.5)
+    values = [getattr(recipe, name) for name in ("epochs", "seed", "learning_rate")]
+    assert [type(value) for value in values] == [int, int, float]
+    assert epoch_seed(recipe.seed, 0) == 3_000_000_000

@@ -395,6 +395,44 @@ def test_a_full_disk_leaves_the_old_files_and_no_other(run, folder):
     assert files(folder) == before
 
 
+def test_a_run_that_is_cut_off_while_it_is_saved_is_none(run, folder, monkeypatch):
+    """Not a damaged one: run.json of the run before must not stand beside other weights."""
+    _, model, report, history = run
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mnist_helpers.runs.write_json", killed)
+    with pytest.raises(KeyboardInterrupt):
+        mh.save_run(folder, model, RECIPE, report, history)
+    with pytest.raises(mh.CheckpointError, match="no run in"):
+        mh.load_run(folder)
+
+
+def test_a_checkpoint_that_came_later_counts_more_than_a_saved_run(tmp_path, make_digits):
+    train, validation, model = make_digits(40), make_digits(20, seed=1), mh.ZOO["lenet"].build()
+    recipe, options = mh.Recipe(epochs=1), {"run_dir": tmp_path, "verbose": False}
+    mh.save_run(tmp_path, model, recipe, None, mh.fit(model, train, validation, recipe, **options))
+    assert mh.load_run(tmp_path)[1].finished
+
+    def stop(_):
+        raise KeyboardInterrupt
+
+    longer = dataclasses.replace(recipe, epochs=5)
+    mh.fit(model, train, validation, longer, **options, resume=True, after_epoch=stop)
+    run = mh.load_run(tmp_path)[1]
+    assert (run.epochs, run.finished) == (2, False)
+
+
+def test_permission_is_not_called_damage(folder, monkeypatch):
+    def locked(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", locked)
+    with pytest.raises(mh.CheckpointError, match=r"run\.json cannot be read"):
+        mh.load_run(folder)
+
+
 def test_a_write_that_fails_midway_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     path = tmp_path / "file"
     write_whole(path, b"old")

@@ -21,12 +21,12 @@ NARROWEST, SURELY_ONE = 0.8, 1.3  # width by height: of what may be cut; of one 
 # of the table (benchmarks/README.md).
 STRANGE, NEAR, EACH, CUTTING = 12.0, 0.5, 2.0, 2.0
 WIDTHS, SPREAD = (0.42, 0.82), 0.2  # by height, of MNIST's ones and of the others: mean, deviation
-SPACE = 0.7  # of the height of a row: a wider gap is a space
-# Evidence that marks which stand together are a number, not a word: the logarithm of how much more
-# often digits than letters are like this. AT_FIRST is there before any mark is looked at; a mark
-# adds MOST, or less if it is far: by STEEP for each limit of distance. LOWER is taken off if it is
-# not LOW as high as the highest of its row. All chosen on other pages (benchmarks/README.md).
-AT_FIRST, MOST, STEEP, LOW, LOWER = 0.7, 1.6, 7.0, 0.8, 1.5
+SPACE = 0.65  # of the height of the higher neighbour: a wider gap is a space
+# Evidence that marks which stand together are a number, not a word, like the natural logarithm of
+# how much more often digits than letters look so: AT_FIRST before any mark is looked at; of a mark
+# MOST, or less if it is far, by STEEP for each limit of distance, but LEAST at least. LOWER less if
+# it isn't LOW as high as the highest of its row. Chosen on other pages (benchmarks/README.md).
+AT_FIRST, MOST, STEEP, LEAST, LOW, LOWER = 0.7, 1.6, 7.0, -3.0, 0.8, 1.5
 IN_A_NUMBER = 0.8  # there an answer of this probability is sure
 
 
@@ -37,8 +37,8 @@ class Reading(NamedTuple):
         digit: 0 to 9.
         probability: of this digit, 0 to 1.
         sure: whether probability and distance are within the limits, which are wider in what must
-            be a number; never in what must be a word, or if it was cut out of a mark. None if
-            there are no limits.
+            be a number; never if several marks must be a word, or if it was cut out of one.
+            None if there are no limits.
         probabilities: float32 `[10]`.
         distance: from the training digits; see `Certainty.distances`.
         found: the digit as MNIST would have it, its box and the steps.
@@ -66,7 +66,7 @@ class PageReading(list[Reading]):
     def __init__(self, readings: Sequence[Reading], certainty: Certainty | None) -> None:
         limit = certainty.no_digit if certainty else np.inf
         super().__init__(one for one in readings if one.distance <= limit)
-        self.left_out = [one for one in readings if one.distance > limit]
+        self.left_out = [one for one in readings if not one.distance <= limit]  # NaN, too
 
     @property
     def rows(self) -> list[list[Reading]]:
@@ -113,7 +113,8 @@ def _line(row: Sequence[Reading]) -> str:
 def _spaces(row: Sequence[Reading]) -> np.ndarray:
     """Between which neighbours in a row the gap is wide: bool `[N - 1]`."""
     boxes = np.array([one.found.box for one in row])
-    return boxes[1:, 0] - boxes[:-1, 2] > SPACE * np.median(boxes[:, 3] - boxes[:, 1])
+    heights = boxes[:, 3] - boxes[:, 1]
+    return boxes[1:, 0] - boxes[:-1, 2] > SPACE * np.maximum(heights[1:], heights[:-1])
 
 
 def read_digits(model: nn.Module, image: Any, certainty: Certainty | None = None) -> PageReading:
@@ -136,7 +137,7 @@ def read_digits(model: nn.Module, image: Any, certainty: Certainty | None = None
 def read_found(
     model: nn.Module, found: Sequence[FoundDigit], certainty: Certainty | None = None
 ) -> PageReading:
-    """The same for digits that were found before, at least one."""
+    """The same for digits as `digits_from_image` gives them, at least one."""
     each, readings = read_each(model, found, certainty), []
     if certainty is None or certainty.centres is None:
         return PageReading(each, certainty)
@@ -155,9 +156,8 @@ def among_others(readings: Sequence[Reading], certainty: Certainty) -> list[Read
     kept: list[Reading] = []
     for _, row in groupby(readings, key=lambda one: one.found.row):
         marks = list(row)
-        evidence = _evidence(marks, certainty)
         for together in np.split(np.arange(len(marks)), np.flatnonzero(_spaces(marks)) + 1):
-            number = AT_FIRST + evidence[together].sum() > 0
+            number = AT_FIRST + _evidence(marks, certainty)[together].sum() > 0
             for one in (marks[index] for index in together):
                 good = one.probability >= IN_A_NUMBER and one.distance <= certainty.no_digit
                 sure = one.sure if len(together) == 1 else number and (one.sure or good)
@@ -166,11 +166,12 @@ def among_others(readings: Sequence[Reading], certainty: Certainty) -> list[Read
 
 
 def _evidence(row: Sequence[Reading], certainty: Certainty) -> np.ndarray:
-    """What each mark of a row says for a number, `[N]`; a 1 may be an l, so it says nothing."""
+    """What each mark of a row says for a number, `[N]`; a 1, which may be an l, never does."""
     heights = np.array([one.found.box[3] - one.found.box[1] for one in row])
-    near = 1 - np.array([one.distance for one in row]) / certainty.farthest
+    far = np.array([one.distance for one in row])
     most = np.array([0 if one.digit == 1 else MOST for one in row])
-    return np.minimum(STEEP * near, most) - LOWER * (heights < LOW * heights.max())
+    low = heights < LOW * heights[far <= certainty.no_digit].max(initial=0)
+    return np.clip(STEEP * (1 - far / certainty.farthest), LEAST, most) - LOWER * low
 
 
 def read_each(
@@ -223,6 +224,7 @@ def _energy(one: Reading, certainty: Certainty) -> float:
     mean of such digits on.
     """
     height, width = one.found.steps["cut out"].shape
-    strange = max(0.0, one.distance / certainty.farthest - NEAR)
+    far = one.distance if one.distance <= certainty.no_digit else np.inf  # it would be left out
+    strange = max(0.0, far / certainty.farthest - NEAR)
     wide = max(0.0, (width / height - WIDTHS[one.digit != 1]) / SPREAD)
     return float(-np.log(one.probability) + STRANGE * strange**2 + wide**2)

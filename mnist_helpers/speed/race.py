@@ -25,7 +25,7 @@ class SpeedRun:
         device: `auto`, `cpu`, `cuda` or `mps`.
 
     Attributes:
-        trainer: takes the steps.
+        trainer: takes the steps; `trainer.captured`: as a CUDA graph.
         model: holds the weights of the last race, in evaluation mode.
     """
 
@@ -40,11 +40,6 @@ class SpeedRun:
             size = recipe.batch_size
             images = torch.zeros(size, 1, 28, 28, dtype=torch.uint8, device=self.device)
             self.trainer.capture(images, torch.zeros(size, dtype=torch.int64, device=self.device))
-
-    @property
-    def captured(self) -> bool:
-        """Whether the step is a CUDA graph; if not, it runs layer by layer, to the same result."""
-        return self.trainer.captured
 
     def race(self, train: DigitSet, images: Tensor, seed: int) -> Tensor:
         """Train from fresh weights, then predict.

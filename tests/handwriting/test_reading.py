@@ -112,7 +112,7 @@ def test_a_page_reads_as_it_is_written():
 MARKS = {
     **{"#": (3, 0.99, 0.5, 50), "p": (3, 0.85, 0.5, 50), "u": (3, 0.7, 0.5, 50)},
     **{"d": (3, 0.99, 1.3, 50), "x": (3, 0.99, 1.6, 50)},
-    **{"l": (1, 0.99, 0.5, 50), "a": (3, 0.99, 0.5, 30)},
+    **{"l": (1, 0.99, 0.5, 50), "i": (1, 0.99, 1.3, 50), "a": (3, 0.99, 0.5, 30)},
 }
 
 
@@ -120,8 +120,9 @@ MARKS = {
     ("marks", "sure"),
     [
         *(("#", "#"), ("p", " "), ("x", " "), ("l", "l"), ("a ##", "a ##")),
-        *(("pp", "pp"), ("#u", "# "), ("#d", "#d"), ("dd", "  "), ("##x", "   ")),
-        *(("###x", "###x"), ("ll", "ll"), ("lx", "  "), ("l#d", "l#d"), ("lld", "   ")),
+        *(("pp", "pp"), ("#u", "# "), ("#d", "#d"), ("dd", "  "), ("#x", "  "), ("##x", "##x")),
+        *(("###xx", "     "), ("####xx", "####xx"), ("ii#", "   "), ("i#", "i#")),
+        *(("ll", "ll"), ("lx", "  "), ("l#d", "l#d"), ("lld", "   ")),
         *(("aa", "aa"), ("##d", "##d"), ("aad", "   "), ("aal", "aal"), ("aadl #", "     #")),
         *(("xx #p", "   #p"), ("xx/##p", "  /##p"), ("#x### u", "#x###  ")),
     ],
@@ -129,7 +130,7 @@ MARKS = {
 def test_in_a_word_nothing_is_sure_and_in_a_number_more_is(monkeypatch, marks, sure):
     """A space parts words, a slash rows. By hand: 0.7, and 1.6 for what is near.
 
-    An `l` is nothing, `d` -2.1, `x` -4.2; an `a` beside higher marks 0.1.
+    An `l` is nothing, `d` and `i` -2.1, `x` -3, the least; an `a` beside higher marks 0.1.
     """
     limits = mh.Certainty(1.0, 0.95, torch.zeros(1, 2).half(), farthest=1.0, no_digit=2.0)
     each = []
@@ -180,6 +181,27 @@ def test_what_is_left_out_is_never_sure_and_without_centres_nothing_is_judged(mo
         assert all(one.sure for one in [*page, *page.left_out]) == all_sure
         assert [one.sure for one in page.left_out] == ([] if all_sure else [False])
     assert list(read_found(None, [], mh.Certainty(1.0, 0.95))) == each
+
+
+def test_a_blot_spoils_no_number_and_makes_nothing_low(monkeypatch):
+    """Further than any digit, and twice as high: two sure digits stay a number."""
+    boxes = [(0, 50, 30, 100), (40, 50, 70, 100), (80, 0, 110, 100)]
+    shape = {"cut out": np.ones((50, 30))}
+    found = [mh.handwriting.FoundDigit(None, box, 0, shape) for box in boxes]
+    each = [Reading(3, 0.9, n < 2, torch.ones(10), 0.5 + 5 * (n == 2), found[n]) for n in range(3)]
+    monkeypatch.setattr("mnist_helpers.handwriting.reading.read_each", lambda *_: each)
+    page = read_found(None, [], mh.Certainty(1.0, 0.95, torch.zeros(1, 2).half(), 1.0, 2.0))
+    assert ([one.sure for one in page], len(page.left_out)) == ([True, True], 1)
+    assert PageReading([each[0]._replace(distance=np.nan)], mh.Certainty(1.0, 0.5)).left_out
+
+
+def test_small_letters_make_no_gap_wide():
+    """By hand: the 7 and the 3 are 60 high and 36 apart; the letters, 40 high, are 30 apart."""
+    boxes = [(0, 20, 20, 60), (50, 20, 70, 60), (100, 20, 120, 60), (170, 0, 200, 60)]
+    boxes += [(236, 0, 266, 60)]
+    found = [mh.handwriting.FoundDigit(None, box, 0, {}) for box in boxes]
+    page = PageReading([Reading(3, 0.9, None, torch.ones(10), 0.0, one) for one in found], None)
+    assert str(page) == "3 3 3 33"
 
 
 @pytest.mark.slow

@@ -62,7 +62,7 @@ def test_every_race_ends_with_the_weights_of_fit_bit_for_bit(digits, build, chan
     train, test = digits
     recipe = dataclasses.replace(RECIPE, **changes)
     run = mh.speed.SpeedRun(build, recipe, "cpu")
-    assert not run.captured
+    assert not run.trainer.captured
     for seed in (3, 4):
         predictions = run.race(train, test.images, seed)
         expected = build(seed=seed)
@@ -138,7 +138,7 @@ def test_no_digits_and_a_last_batch_of_one_are_refused_before_the_race(digits):
 def test_races_captured_on_a_gpu_learn_the_sample_repeat_and_leave_the_random_state(sample, gpu):
     """Kernels may add up in another order: the predictions of 2 images in 100 may differ."""
     run = mh.speed.SpeedRun(BUILD, dataclasses.replace(mh.ZOO["fast_99"].recipe, epochs=3), gpu)
-    assert run.captured
+    assert run.trainer.captured
     before = torch.cuda.get_rng_state(gpu)
     first, _, again = (run.race(sample.train, sample.test.images, seed) for seed in (1, 2, 1))
     assert torch.equal(torch.cuda.get_rng_state(gpu), before)
@@ -151,7 +151,7 @@ def test_a_gpu_races_to_about_the_weights_of_the_cpu(digits, gpu, optimizer):
     train, test = digits
     recipe = dataclasses.replace(RECIPE, optimizer=optimizer, learning_rate=1e-3)
     here, there = mh.speed.SpeedRun(BUILD, recipe, "cpu"), mh.speed.SpeedRun(BUILD, recipe, gpu)
-    assert there.captured
+    assert there.trainer.captured
     for run in (here, there):
         run.race(train, test.images, seed=1)
     expected, found = (mh.predict(run.model.cpu(), test.images) for run in (here, there))
