@@ -90,6 +90,7 @@ def go_on(what: str) -> None:
             train("two_conv", 60_000)
 
 
+@tables.one_line_errors()
 def main() -> None:
     """Measure in turn, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])

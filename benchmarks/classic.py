@@ -186,6 +186,7 @@ def measure(name: str) -> dict[str, Any]:
     }
 
 
+@tables.one_line_errors()
 def main() -> None:
     """Measure each method in turn, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])

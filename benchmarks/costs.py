@@ -9,10 +9,12 @@ import time
 
 import mnist_helpers as mh
 import torch
+from tables import one_line_errors
 
 ALL = "affine+elastic+erase+noise"
 
 
+@one_line_errors()
 def main() -> None:
     """Print the ratio of epochs with and without augmentation, in turns, and seconds."""
     digits = mh.load_mnist(source="mnist")

@@ -20,7 +20,7 @@ from typing import Any
 
 import mnist_helpers as mh
 import torch
-from tables import device, fit_speed, measured, one_of, positive
+from tables import device, fit_speed, measured, one_line_errors, one_of, positive
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Subset
@@ -74,10 +74,11 @@ def measure(name: str, how: str, seed: int, device: str) -> dict[str, float]:
     return {"seconds": seconds, "accuracy": mh.loss_and_accuracy(model, validation)[1]}
 
 
+@one_line_errors()
 def main() -> None:
     """Measure in turn, print seconds and ratios."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("models", nargs="*", type=one_of(mh.ZOO), metavar="MODEL")
+    parser.add_argument("models", nargs="*", type=one_of(mh.PUBLISHED), metavar="MODEL")
     parser.add_argument("--rounds", type=positive, default=5, help="how often, with other seeds")
     parser.add_argument("--device", type=device, default="cpu")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)

@@ -2,7 +2,8 @@
 scikit-learn, whole pages of many kinds; how often letters, scribbles and blank paper are flagged;
 and how long it takes. Rows go to mnist_helpers/results/handwriting.csv.
 
-    python benchmarks/handwriting.py [qualities] [pens] [nonsense] [pages] [fresh] [numbers] [times]
+    python benchmarks/handwriting.py [qualities] [pens] [nonsense] [pages] [fresh] [numbers]
+        [evidence] [times]
 """
 
 import argparse

@@ -144,6 +144,7 @@ def measure_memory() -> None:
                 print(f"{seed + 1} rows: {held:.0f} MiB, peak {peak:.0f} MiB, {seconds:.1f} s")
 
 
+@tables.one_line_errors()
 def main() -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])

@@ -286,6 +286,7 @@ def steps(train: mh.DigitSet) -> dict[str, Race]:
 PARTS = {"ladder": ladder, "alone": alone, "steps": steps}
 
 
+@tables.one_line_errors()
 def main() -> None:
     """Run the tables that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])

@@ -16,7 +16,7 @@ from dataclasses import replace
 import mnist_helpers as mh
 import torch
 from mnist_helpers.results import RUNGS as RESULTS
-from tables import fitted, positive, rungs, where
+from tables import fitted, one_line_errors, positive, rungs, where
 from torch import nn
 
 RECIPE = mh.Recipe(
@@ -99,6 +99,7 @@ def measure(name: str, seed: int, digits: mh.Mnist) -> dict[str, float]:
     }
 
 
+@one_line_errors()
 def main() -> None:
     """Measure what is missing."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import mnist_helpers as mh
 import torch
-from tables import measured, positive, scaling
+from tables import measured, one_line_errors, positive, scaling
 
 SIZES = (60_000, 120_000, 240_000, 480_000, 600_000)
 
@@ -59,6 +59,7 @@ def measure(size: int) -> dict[str, float]:
     return {"seconds": seconds, "memory": (memory("VmHWM") - before) / train.images.nbytes}
 
 
+@one_line_errors()
 def main() -> None:
     """Measure in turn, print seconds, ratios and memory."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])

@@ -139,6 +139,7 @@ def whole_process(device: str) -> dict[str, float]:
     return {"whole process": whole, **dict(zip(COLD_PARTS, parts, strict=True))}
 
 
+@tables.one_line_errors()
 def main() -> None:
     """Race, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])

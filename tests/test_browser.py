@@ -513,6 +513,10 @@ def test_the_page_reads_what_is_drawn(open_page, trained):
     for key in [*["ArrowUp"] * 8, "Space", *["ArrowDown"] * 16, "Space"]:
         page.keyboard.press(key)
     shows(1)
+    page.keyboard.press("Escape")
+    for key in [*["ArrowUp"] * 16, *["down"] * 4, *["ArrowDown"] * 16]:
+        page.keyboard.down("Space") if key == "down" else page.keyboard.press(key)  # held: repeats
+    shows(1)
 
 
 def test_the_page_fits_a_phone_and_a_finger_does_not_scroll_it(open_page, trained):

@@ -368,7 +368,7 @@ def test_the_page_has_a_box_for_each_digit_and_marks_doubt(make_tiny, page):
 def test_the_digits_of_a_file_are_numbered_on_its_page_before_their_steps(
     make_tiny, page, tmp_path
 ):
-    several, alone = tmp_path / "several.png", tmp_path / "alone.png"
+    several, alone = tmp_path / "a_$1_^$.png", tmp_path / "alone.png"  # no mathematics
     Image.fromarray(np.kron(page, np.ones((2, 2), np.uint8))).save(several)  # more than is kept
     Image.fromarray(page[:, : page.shape[1] // 2]).save(alone)
     shown = [
@@ -377,7 +377,7 @@ def test_the_digits_of_a_file_are_numbered_on_its_page_before_their_steps(
         for one in mh.handwriting.read_digits(make_tiny(), path)
     ]
     axes = drawn(handwriting_plots.steps_of_files(shown))
-    [first] = [ax for ax in axes if ax.get_title() == "several.png"]
+    [first] = [ax for ax in axes if ax.get_title() == "a_$1_^$.png"]
     assert words(first.texts) == ["1", "2"]
     assert len(first.lines) == 2
     for line, (_, reading) in zip(first.lines, shown, strict=False):
@@ -385,7 +385,7 @@ def test_the_digits_of_a_file_are_numbered_on_its_page_before_their_steps(
         assert (min(line.get_xdata()), max(line.get_ydata())) == (left, bottom)
         assert right < first.images[0].get_extent()[1] == 2 * page.shape[1]
     rows = [ax.get_ylabel().split(":")[0] for ax in axes if ax.get_ylabel()]
-    assert rows == ["several.png\n1", "several.png\n2", "alone.png\n3"]
+    assert rows == ["a_$1_^$.png\n1", "a_$1_^$.png\n2", "alone.png\n3"]
     assert len(axes) == 1 + 6 + 2 + 6
 
 

@@ -37,6 +37,9 @@ def web_page(model: nn.Module, certainty: Certainty | None = None) -> str:
     """
     certainty = certainty or Certainty(1.0, 0.0)
     layers, numbers = network_layers(model)
+    kinds = [layer["kind"] for layer in layers if layer["kind"] != "crop"]
+    if kinds[:1] != ["normalize"] or "normalize" in kinds[1:]:
+        raise ExportError(f"{model_name(model)} must begin with Normalize, and have no other")
     network: dict[str, Any] = {
         "name": model_name(model),
         "layers": layers,
@@ -64,8 +67,10 @@ def network_layers(model: nn.Module) -> tuple[list[dict[str, Any]], list[bytes]]
     """
     layers: list[dict[str, Any]] = []
     numbers: list[bytes] = []
-    if not isinstance(model, nn.Sequential):
-        raise ExportError(f"{model_name(model)} is no nn.Sequential: the page can't follow it")
+    if not isinstance(model, nn.Sequential) or type(model).forward is not nn.Sequential.forward:
+        raise ExportError(
+            f"{model_name(model)} is no plain nn.Sequential: the page can't follow it"
+        )
     for module in model:
         if isinstance(module, nn.Dropout):  # does nothing outside training
             continue

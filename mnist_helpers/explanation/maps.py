@@ -117,7 +117,8 @@ def deletion_drop(
 
 def _in_batches(one: Callable[[Tensor, Tensor], Tensor], images: Tensor, targets: Tensor) -> Tensor:
     parts = zip(as_floats(images).float().split(BATCH), targets.split(BATCH), strict=True)
-    return torch.cat([one(pixels, digits).cpu() for pixels, digits in parts])
+    with torch.enable_grad():  # the caller may have it off
+        return torch.cat([one(pixels, digits).cpu() for pixels, digits in parts])
 
 
 def _logits(model: nn.Module, pixels: Tensor, digits: Tensor) -> Tensor:

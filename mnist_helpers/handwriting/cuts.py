@@ -38,6 +38,8 @@ def pieces(cut: np.ndarray) -> tuple[dict[Span, np.ndarray], np.ndarray]:
     bounds = [np.zeros(HEIGHT), *_cuts(ink), np.full(HEIGHT, width)]
     found = {}
     for (first, left), (last, right) in combinations(enumerate(bounds), 2):
+        if right.min() - left.max() > WIDEST * HEIGHT:  # on a long mark there are too many
+            continue
         part = ink * ((across >= left[:, None] - BEYOND) & (across < right[:, None] + BEYOND))
         if (first, last) == (0, len(bounds) - 1) or (part > 0.5).sum() < HEIGHT / 4:
             continue

@@ -67,7 +67,7 @@ def digits_from_image(image: Any) -> list[FoundDigit]:
     name = file_name(image) if isinstance(image, str | PathLike) else "the image"
     width, height = picture.size
     try:
-        if min(width, height) < SMALLEST_DIGIT:
+        if min(width, height, *picture.pixels.shape[:2]) < SMALLEST_DIGIT:
             raise DigitNotFound(f"it is only {width}x{height} pixels")
         ink = find_ink(picture.pixels)
         marks = find_marks(ink)
@@ -81,10 +81,10 @@ def digits_from_image(image: Any) -> list[FoundDigit]:
         raise DigitNotFound(f"no digit in {name}: {error}") from None
     steps = {"grey": ink.grey, "paper": ink.paper, "ink": ink.ink, "marks": marks.labels > 0}
     found = []
+    scales = np.array([width, height] * 2) / np.array(ink.grey.shape[::-1] * 2)
     for number, row in enumerate(rows):
         for members, box in row:
-            left, top, right, bottom = (round(edge * pixel) for edge in box.tolist())
-            given_box = left, top, min(right, width), min(bottom, height)
+            given_box = tuple((box * scales).round().astype(int).tolist())
             cut = _cut_out(ink, marks, members, box, slope)
             small = as_mnist(cut)
             own_steps = {**steps, "cut out": cut, "28 x 28": small}

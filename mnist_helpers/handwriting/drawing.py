@@ -105,7 +105,8 @@ class DrawingPad(anywidget.AnyWidget):
             message = FULL
         else:
             try:
-                found = digit_from_image(255 - self.drawing)
+                paper = np.pad(255 - self.drawing, 30, constant_values=255)
+                found = digit_from_image(paper)  # no stroke reaches its edge
             except DigitNotFound as reason:
                 message = str(reason)
             else:

@@ -119,8 +119,8 @@ def enlarge(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 def _page_alone(grey: np.ndarray, block: int) -> np.ndarray:
     """The picture; where a darker table surrounds a page, with the page's edge in its place.
 
-    A page is bright, large, mostly paper, and has no dents. A table isn't black: so a bold digit
-    on black is no page.
+    A page is bright, large, mostly paper, and has no dents. A table isn't black, so a bold digit
+    on black is no page; nor is it mostly bright, so the inside of a large 0 is none.
     """
     coarse = shrunk(grey, block)
     bright = coarse > threshold_otsu(coarse)
@@ -132,6 +132,8 @@ def _page_alone(grey: np.ndarray, block: int) -> np.ndarray:
     page = binary_fill_holes(largest)
     edge = np.concatenate([page[0], page[-1], page[:, 0], page[:, -1]])
     if not 0.25 < page.mean() < 0.95 or edge.mean() > 0.3 or coarse[~page].mean() < BLACK:
+        return grey
+    if bright[~page].mean() > 0.3:
         return grey
     if largest.sum() < 0.8 * page.sum() or page.sum() < 0.95 * convex_hull_image(page).sum():
         return grey

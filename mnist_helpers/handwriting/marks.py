@@ -11,6 +11,7 @@ FAINTEST = 0.06  # ink differs from the paper by this part of white, at least
 PART, WEAK = 0.4, 0.2  # of the strongest ink nearby, and of all: less is no ink
 BAR, ABOVE, TOUCHING = 0.9, 0.35, 0.08  # of a digit's size: a bar's length, and how near it is
 MOST = 1_000  # marks on a page
+PHOTO, SPECK = 480, 0.08  # in a smaller picture the digit may reach the edge: then no speck counts
 CONNECTED = np.ones((3, 3), dtype=bool)  # pixels that touch at a corner are one mark
 
 
@@ -84,7 +85,8 @@ def find_marks(ink: Ink) -> Marks:
     for mask in masks:
         marks = _labelled(mask)
         inner = _inner(ink, marks)
-        if inner.any():
+        largest = marks.sizes.max(initial=0, where=inner)
+        if largest > (SPECK * marks.sizes.max(initial=0) if min(mask.shape) < PHOTO else 0):
             return _no_block(marks.only(inner))
     marks = _labelled(strong)
     # A digit may reach one edge; what reaches more, such as a shadow, must be large.
@@ -170,9 +172,11 @@ def _frames(marks: Marks, inner: np.ndarray) -> np.ndarray:
     chosen = np.flatnonzero(inner)
     boxes, height = marks.boxes[chosen], marks.extents[chosen, 1]
     low, high = boxes[:, None, :2] <= boxes[None, :, :2], boxes[:, None, 2:] >= boxes[None, :, 2:]
-    holds = (low & high).all(axis=-1) & (height[None] > 0.3 * height[:, None])
+    inside = (low & high).all(axis=-1)  # each holds itself, too
+    holds = inside & (height[None] > 0.3 * height[:, None])
     frames = (marks.filled < 0.15) & (marks.sizes > 0.5 * max(marks.labels.shape))
-    frames[chosen] |= (marks.filled[chosen] < 0.35) & (holds.sum(axis=1) > 1)  # itself, and another
+    frames[chosen] &= inside.sum(axis=1) > 1
+    frames[chosen] |= (marks.filled[chosen] < 0.35) & (holds.sum(axis=1) > 1)
     return frames
 
 

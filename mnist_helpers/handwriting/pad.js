@@ -242,7 +242,7 @@ function render({ model, el }) {
     event.stopPropagation();
     if (target !== paper) return; // the browser knows what to do
     event.preventDefault();
-    press(event.key);
+    if (!event.repeat || event.key in MOVES) press(event.key); // a held space is one press
   };
   listen(window, "keydown", keep, true);
 

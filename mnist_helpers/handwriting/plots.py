@@ -54,7 +54,7 @@ def _steps(grid: np.ndarray, rows: Sequence[Sequence[Panel]]) -> None:
             ax.imshow(step, cmap="gray", vmin=0, vmax=white)
             ax.set(xticks=[], yticks=[])
             ax.set_title(title, fontsize=9)
-            ax.set_ylabel(name, fontsize=9)
+            ax.set_ylabel(name, fontsize=9, parse_math=False)
         for ax in axes[len(row) :]:
             ax.remove()
 
@@ -79,7 +79,7 @@ def steps_of_files(shown: Sequence[tuple[Path, Reading]]) -> Figure:
         for ax in grid[index]:
             ax.remove()
         ax = figure.add_subplot(grid[index, 0].get_gridspec()[index, :])
-        ax.set_title(path.name, fontsize=10)
+        ax.set_title(path.name, fontsize=10, parse_math=False)
         picture = read_picture(path)
         _boxes_on(ax, picture.pixels, picture.size, ones)
     _steps(grid[len(pages) :], rows)

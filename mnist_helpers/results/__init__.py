@@ -47,7 +47,7 @@ def read_rows(
     converters: dict[Any, Any] = {name: numbers(kind) for name, kind in LISTS.items()}
     try:
         text = Path(path).read_text(encoding="utf-8")
-        frame = pd.read_csv(StringIO(text), converters=converters)
+        frame = pd.read_csv(StringIO(text), converters=converters, dtype={"model": str})
         check(frame)
         if not text.endswith("\n"):
             raise ValueError("its end is missing")

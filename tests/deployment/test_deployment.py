@@ -143,6 +143,25 @@ def test_a_layer_that_the_page_does_not_know_is_an_error(layer):
         web_page(nn.Sequential(mh.Normalize(), layer))
 
 
+class Doubled(nn.Sequential):
+    def forward(self, images):
+        return 2 * super().forward(images)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.Sequential(nn.Flatten(), nn.Linear(784, 10)),
+        nn.Sequential(mh.Normalize(), mh.Normalize(), nn.Flatten(), nn.Linear(784, 10)),
+        Doubled(mh.Normalize(), nn.Flatten(), nn.Linear(784, 10)),
+    ],
+    ids=["without Normalize", "with two", "with a forward of its own"],
+)
+def test_a_model_that_the_page_would_compute_in_another_way_is_an_error(model):
+    with pytest.raises(ExportError, match=r"must begin with Normalize|plain nn\.Sequential"):
+        web_page(model)
+
+
 def test_the_command_writes_both_files(onnx, tmp_path, sample, no_variables):
     run = save(tmp_path / "run", used("lenet"))
     files = tmp_path / "new" / "model.onnx", tmp_path / "new" / "page.html"

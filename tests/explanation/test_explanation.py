@@ -39,6 +39,14 @@ def test_the_gradients_are_captums(case):
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
 
 
+def test_maps_need_no_gradients_of_the_caller(make_tiny, make_digits):
+    digits, model = make_digits(3), make_tiny()
+    for way in (mh.explanation.saliency, mh.explanation.integrated_gradients):
+        expected = way(model, digits.images, digits.labels)
+        with torch.no_grad():
+            assert way(model, digits.images, digits.labels).equal(expected)
+
+
 def test_integrated_gradients_add_up_to_the_difference_of_the_logits(case):
     model, images, labels = case
     found = mh.explanation.integrated_gradients(model, images[:9], labels[:9], steps=400)

@@ -1,6 +1,7 @@
 """handwriting.py: from any image to digits as MNIST was made; what is no digit is refused."""
 
 from collections import Counter
+from contextlib import suppress
 from itertools import pairwise, product
 
 import mnist_helpers as mh
@@ -611,6 +612,51 @@ def test_a_large_digit_is_neither_squared_paper_nor_a_page():
     bar = Image.new("L", (280, 280))
     ImageDraw.Draw(bar).rectangle((105, 30, 175, 250), fill=255)
     assert close(boxes_of(bar), [(105, 30, 176, 251)], 2)
+
+
+@pytest.mark.parametrize("pen", [4, 22])
+def test_a_large_zero_is_no_page_on_a_table(pen):
+    along = np.linspace(0, 2 * np.pi, 60)
+    for wide, high in ((0.75, 0.9), (0.9, 0.9)):
+        oval = np.stack([0.5 + wide / 2 * np.cos(along), 0.5 + high / 2 * np.sin(along)], axis=1)
+        picture = 255 - draw_strokes([oval], 280, pen)
+        assert close(boxes_of(picture), ink_boxes(picture), 2)
+
+
+def test_a_large_digit_in_a_fine_pen_is_no_frame():
+    """Strokes that skip leave other marks beside it."""
+    kept = []
+    for number in range(60):
+        strokes = digit_strokes(number % 10, rng(number))
+        dot = np.array([[0.02, 0.02], [0.03, 0.03]])
+        picture = 255 - np.pad(draw_strokes([*strokes, dot], 280, 4 + number % 5), 30)
+        boxes = np.array(boxes_of(picture))
+        kept.append((boxes[:, 2:] - boxes[:, :2]).max() > 0.6 * 280)
+    assert np.mean(kept) > 0.95
+
+
+def test_a_digit_cut_out_to_its_ink_is_no_hand_at_the_edge(sample):
+    """Beside it a speck, which is away from the edge."""
+    whole = 0
+    for image in sample.test.images[:40, 0].numpy():
+        y, x = np.nonzero(image > 60)
+        tight = image[y.min() : y.max() + 1, x.min() : x.max() + 1]
+        cut = 255 - np.kron(tight, np.ones((8, 8), np.uint8))
+        with suppress(DigitNotFound):
+            left, top, right, bottom = digit_from_image(cut).box
+            whole += (right - left) * (bottom - top) > 0.8 * cut.size
+    assert whole > 28
+
+
+def test_boxes_of_a_long_page_lie_where_the_ink_is():
+    long = blank(20_000, 200)
+    tops = [22, 10_002, 19_862]
+    for top in tops:
+        long[top : top + 116, 90:110] = 0
+    assert close(boxes_of(long), [(90, top, 110, top + 116) for top in tops], 4)
+    for shape in ((8, 1_000_000), (1_000_000, 8)):
+        with pytest.raises(DigitNotFound, match="only"):
+            digits_from_image(np.full(shape, 255, np.uint8))
 
 
 def test_thousands_of_marks_are_refused():

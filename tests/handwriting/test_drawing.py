@@ -77,6 +77,14 @@ def test_what_is_no_digit_gets_its_reason_and_errors_of_the_model_are_not_hidden
     assert pad.drawing.any()
 
 
+def test_a_stroke_may_reach_the_edge():
+    """The one that does is the digit, not the dot beside it."""
+    dot = [(0.2, 0.2), (0.21, 0.21)]
+    pad = DrawingPad(Tall(), strokes=[[(0.5, 0.1), (0.5, 1.0)], dot])
+    alone = DrawingPad(Tall(), strokes=[[(0.5, 0.1), (0.5, 1.0)]])
+    assert pad.image.equal(alone.image)
+
+
 def test_a_thicker_pen_leaves_more_ink_and_stays_in_range():
     pad = DrawingPad(Tall(), strokes=ONE, thickness=10)
     thin = pad.drawing.sum()
