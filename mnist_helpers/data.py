@@ -111,7 +111,7 @@ class DigitSet(Dataset[tuple[Tensor, int]]):
         float tensor in [0, 1].
 
         Raises:
-            DataError: the images are not 28x28 grey, or a label is not 0 to 9.
+            DataError: the images are not 28x28, a tensor has colours, or a label is not 0 to 9.
         """
         name = name or type(dataset).__name__
         data: Any = getattr(dataset, "data", None)

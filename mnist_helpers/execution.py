@@ -76,6 +76,8 @@ def _execute(path: Path, out: Path, environment: dict[str, str]) -> int:
         record_timing=False,
         coalesce_streams=True,
     )
+    for cell in notebook.cells:
+        cell.update({"outputs": []} if cell.cell_type == "code" else {})
     failure = None
     try:
         client.execute(env=environment)

@@ -82,8 +82,10 @@ class Recipe:
             _require(self, name, whole and least <= value < 2**32, wanted)
             object.__setattr__(self, name, int(value))  # numpy's whole numbers wrap around
         for name in ("learning_rate", "gamma", "momentum", "label_smoothing", "weight_decay"):
-            _require(self, name, isinstance(getattr(self, name), numbers.Real), "a number")
-            object.__setattr__(self, name, float(getattr(self, name)))
+            value = getattr(self, name)
+            number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+            _require(self, name, number, "a number")
+            object.__setattr__(self, name, float(value))
         for name in ("learning_rate", "gamma"):
             _require(self, name, 0 < getattr(self, name) < math.inf, "a positive number")
         for name in ("momentum", "label_smoothing"):

@@ -15,7 +15,7 @@ from mnist_helpers.evaluation import loss_and_accuracy, predict_logits
 from mnist_helpers.files import CheckpointError, load_weights
 from mnist_helpers.history import EpochRecord, History
 from mnist_helpers.recipes import Recipe, learning_rate_at
-from mnist_helpers.runs import RUN, State
+from mnist_helpers.runs import METRICS, RUN, State
 from mnist_helpers.trainer import Trainer, TrainingDiverged, check_finite, copy_weights
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -45,7 +45,7 @@ def fit(
         train: what it learns from. validation: what epochs are compared on.
         recipe: how to train.
         device: `auto`, `cpu`, `cuda` or `mps`.
-        run_dir: where a checkpoint is kept after every epoch; None: nowhere.
+        run_dir: where a checkpoint is kept after every epoch, in place of a saved run. None: none.
         resume: go on from the checkpoint in `run_dir`, bit-exact on the CPU. The recipe must be
             the checkpoint's; only `epochs` may have grown, under a schedule that ignores it.
         verbose: print a line an epoch and the time, and show a bar in a terminal or notebook.
@@ -122,8 +122,8 @@ class _Fit:
         if self.folder is not None and self.saved < len(self.history.epochs):
             self.state.save(self.folder)
             self.saved = len(self.history.epochs)
-            if self.saved:  # a run that was saved here before is not this one
-                (self.folder / RUN).unlink(missing_ok=True)
+            for name in (RUN, METRICS) if self.saved else ():  # of a run that was saved here before
+                (self.folder / name).unlink(missing_ok=True)
 
     def restore(self) -> None:
         """Go back to the checkpoint."""

@@ -33,7 +33,8 @@ def web_page(model: nn.Module, certainty: Certainty | None = None) -> str:
         certainty: its temperature and limits; None: always sure.
 
     Raises:
-        ExportError: it has another layer, or one with settings that the page doesn't know.
+        ExportError: it has another layer, or one with settings that the page doesn't know; or
+            it doesn't begin with `Normalize` (after a `Crop`, perhaps).
     """
     certainty = certainty or Certainty(1.0, 0.0)
     layers, numbers = network_layers(model)

@@ -86,13 +86,19 @@ def find_marks(ink: Ink) -> Marks:
         marks = _labelled(mask)
         inner = _inner(ink, marks)
         largest = marks.sizes.max(initial=0, where=inner)
-        if largest > (SPECK * marks.sizes.max(initial=0) if min(mask.shape) < PHOTO else 0):
+        rival = marks.sizes.max(initial=0, where=~_edge_line(marks))
+        if largest > (SPECK * rival if min(mask.shape) < PHOTO else 0):
             return _no_block(marks.only(inner))
     marks = _labelled(strong)
     # A digit may reach one edge; what reaches more, such as a shadow, must be large.
     large = marks.sizes > np.where(marks.edges > 1, 0.3, 0.1) * max(strong.shape)
-    across = (marks.extents >= strong.shape[::-1]).any(axis=1) & _slender(marks)
-    return _no_block(marks.only(large & (marks.filled > 0.1) & ~across))
+    return _no_block(marks.only(large & ~_edge_line(marks)))
+
+
+def _edge_line(marks: Marks) -> np.ndarray:
+    """Which are the edge of a scan, a frame or a line across, rather than a digit; bool `[N]`."""
+    across = (marks.extents >= marks.labels.shape[::-1]).any(axis=1) & _slender(marks)
+    return (marks.filled <= 0.1) | across
 
 
 def _no_block(marks: Marks) -> Marks:

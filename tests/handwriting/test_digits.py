@@ -648,6 +648,17 @@ def test_a_digit_cut_out_to_its_ink_is_no_hand_at_the_edge(sample):
     assert whole > 28
 
 
+def test_a_line_along_the_edge_makes_no_digit_a_speck():
+    """As of a scan: three digits of 30 pixels beside it are found."""
+    picture = blank(400, 470)
+    for place, digit in enumerate((2, 5, 7)):
+        picture[180:218, 150 + 60 * place :][:, :38] = drawn(digit, 38, 3)
+    expected = boxes_of(picture)
+    picture[:, :5] = 0
+    assert len(expected) == 3
+    assert boxes_of(picture) == expected
+
+
 def test_boxes_of_a_long_page_lie_where_the_ink_is():
     long = blank(20_000, 200)
     tops = [22, 10_002, 19_862]
