@@ -218,13 +218,14 @@ def _cut_apart(model: nn.Module, whole: Reading, certainty: Certainty) -> list[R
 
 
 def _energy(one: Reading, certainty: Certainty) -> float:
-    """How little the model believes in a reading: 0 for what is certain, near and narrow.
+    """How little the model believes in a reading: 0 for what is certain, near and narrow; inf for
+    what would be left out.
 
     It grows with the distance, from half of the one that is sure on, and with the width, from the
     mean of such digits on.
     """
     height, width = one.found.steps["cut out"].shape
-    far = one.distance if one.distance <= certainty.no_digit else np.inf  # it would be left out
+    far = one.distance if one.distance <= certainty.no_digit else np.inf
     strange = max(0.0, far / certainty.farthest - NEAR)
     wide = max(0.0, (width / height - WIDTHS[one.digit != 1]) / SPREAD)
     return float(-np.log(one.probability) + STRANGE * strange**2 + wide**2)

@@ -19,11 +19,14 @@ RUNGS, REGULARISATION, ROBUSTNESS, HANDWRITING, SPEED, DEPLOYMENT = (
     for name in ("rungs", "regularisation", "robustness", "handwriting", "speed", "deployment")
 )
 # In these columns, each cell holds a number for every epoch, or for every mistake.
-LISTS: dict[str, type] = {
-    **{
-        f"{part}_{what}": float for part in ("train", "validation") for what in ("loss", "accuracy")
-    },
-    **{"epoch_test_accuracy": float, "epoch_seconds": float, "mistakes": int},
+LISTS = {
+    "train_loss": float,
+    "train_accuracy": float,
+    "validation_loss": float,
+    "validation_accuracy": float,
+    "epoch_test_accuracy": float,
+    "epoch_seconds": float,
+    "mistakes": int,
 }
 
 
