@@ -15,6 +15,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+STRENGTH, SIGMA = 12.0, 4.0  # of `elastic`, in pixels: the larger SIGMA, the smoother
+
 
 def shift(images: Tensor, generator: Generator | None = None, pixels: int = 1) -> Tensor:
     """Move each image by up to `pixels` to any side, and fill what comes free with 0.
@@ -94,46 +96,35 @@ def affine_grid(
     return F.affine_grid(theta, [len(theta), 1, *size], align_corners=False)
 
 
-def elastic(
-    images: Tensor, generator: Generator | None = None, *, strength: float = 12, sigma: float = 4
-) -> Tensor:
+def elastic(images: Tensor, generator: Generator | None = None) -> Tensor:
     """Bend each image as if it were drawn on rubber: nearby pixels move alike.
 
-    Each pixel's move is noise, -1 to 1 along and across, smoothed by a Gaussian. Source: P. Simard
-    et al., "Best practices for convolutional neural networks", ICDAR 2003, with their `sigma`;
-    they took 34 as `strength`.
-
-    Args:
-        strength: what the smoothed noise is multiplied by, in pixels.
-        sigma: standard deviation of the Gaussian, in pixels; the larger, the smoother.
-
-    Raises:
-        ValueError: `sigma` is not above 0.
+    Each pixel's move is noise, -1 to 1 along and across, smoothed by a Gaussian of `SIGMA` and
+    multiplied by `STRENGTH`. Source: P. Simard et al., "Best practices for convolutional neural
+    networks", ICDAR 2003, with their `SIGMA`; they took 34 as `STRENGTH`.
     """
-    if not sigma > 0:
-        raise ValueError(f"sigma is {sigma}: it must be above 0")
     still = torch.eye(2, 3, device=images.device)[None]
     grid = F.affine_grid(still, [1, 1, *images.shape[-2:]], align_corners=False)
-    return warp(images, grid + _elastic(images, generator, strength, sigma))
+    return warp(images, grid + _elastic(images, generator))
 
 
-def _elastic(images: Tensor, generator: Generator | None, strength: float, sigma: float) -> Tensor:
+def _elastic(images: Tensor, generator: Generator | None) -> Tensor:
     """What bends a grid for `warp`, drawn."""
     height, width = images.shape[-2:]
     field = 2 * _uniform((len(images), 2, height, width), images, generator) - 1
-    across, along = (_gaussian(n, sigma, images.device) for n in (height, width))
+    across, along = (_gaussian(n, images.device) for n in (height, width))
     sides = torch.tensor([width, height], device=images.device)
-    return (strength * (across @ field @ along.T)).permute(0, 2, 3, 1) * 2 / sides
+    return (STRENGTH * (across @ field @ along.T)).permute(0, 2, 3, 1) * 2 / sides
 
 
-def _gaussian(size: int, sigma: float, device: torch.device) -> Tensor:
+def _gaussian(size: int, device: torch.device) -> Tensor:
     """Float `[size, size]`: times it, a column is smoothed, with zeros beyond its ends."""
     place = torch.arange(size, device=device)
-    weight = torch.exp(-(((place[:, None] - place) / sigma) ** 2) / 2)
-    reach = int(4 * sigma + 0.5)  # where scipy cuts the Gaussian off
+    weight = torch.exp(-(((place[:, None] - place) / SIGMA) ** 2) / 2)
+    reach = int(4 * SIGMA + 0.5)  # where scipy cuts the Gaussian off
     everywhere = torch.arange(-reach, reach + 1, device=device)
     weight = weight.where((place[:, None] - place).abs() <= reach, 0)
-    return weight / torch.exp(-((everywhere / sigma) ** 2) / 2).sum()
+    return weight / torch.exp(-((everywhere / SIGMA) ** 2) / 2).sum()
 
 
 def distort(images: Tensor, generator: Generator | None = None) -> Tensor:
@@ -142,7 +133,7 @@ def distort(images: Tensor, generator: Generator | None = None) -> Tensor:
     Their moves are added before the one interpolation: each interpolation blurs a little.
     """
     grid = _affine(images, generator, 10.0, 2.0, 0.1, 10.0)
-    return warp(images, grid + _elastic(images, generator, 12.0, 4.0))
+    return warp(images, grid + _elastic(images, generator))
 
 
 def erase(images: Tensor, generator: Generator | None = None) -> Tensor:
@@ -161,14 +152,12 @@ def erase(images: Tensor, generator: Generator | None = None) -> Tensor:
     return torch.where(inside, _like(grey, images), images)
 
 
-def noise(images: Tensor, generator: Generator | None = None, *, strength: float = 0.7) -> Tensor:
+def noise(images: Tensor, generator: Generator | None = None) -> Tensor:
     """Add Gaussian noise to each pixel, and clamp to black and white.
 
-    Args:
-        strength: the most that an image's standard deviation can be, on the scale of 0 to 1;
-            every value from 0 on is equally likely.
+    Each image has a standard deviation of its own, evenly drawn from 0 to 0.7 (white is 1).
     """
-    sigma = strength * _uniform((len(images), 1, 1, 1), images, generator)
+    sigma = 0.7 * _uniform((len(images), 1, 1, 1), images, generator)
     device = images.device if generator is None else generator.device
     draws = torch.randn(images.shape, generator=generator, device=device).to(images.device)
     return _like((as_floats(images) + sigma * draws).clamp(0, 1), images)
