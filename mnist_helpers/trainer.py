@@ -68,6 +68,8 @@ class Trainer:
     ) -> Tensor:
         """Train for one epoch, counted from 0; the caller's random state (CPU, CUDA) is left alone.
 
+        It leaves the model in evaluation mode, also where it fails.
+
         Args:
             train: what to learn from, on the model's device.
             number: with the recipe's seed it decides every draw, so no epoch depends on another.
@@ -91,16 +93,18 @@ class Trainer:
             generator = seed_all(epoch_seed(recipe.seed, number), self.device)
             self.model.train()
             batches = train.batches(recipe.batch_size, generator, size)
-            for index, (images, labels) in enumerate(batches):
-                images = augment(images, recipe.augmentation)
-                if self.change is not None:
-                    images = self.change(images, labels)
-                rate = learning_rate_at(recipe, number * steps + index, steps)
-                logits, loss = self.step(
-                    images, labels, rate, f"epoch {number + 1}, step {index + 1}"
-                )
-                if after_step is not None:
-                    after_step(labels, logits, loss)
+            try:
+                for index, (images, labels) in enumerate(batches):
+                    images = augment(images, recipe.augmentation)
+                    if self.change is not None:
+                        images = self.change(images, labels)
+                    rate = learning_rate_at(recipe, number * steps + index, steps)
+                    place = f"epoch {number + 1}, step {index + 1}"
+                    logits, loss = self.step(images, labels, rate, place)
+                    if after_step is not None:
+                        after_step(labels, logits, loss)
+            finally:
+                self.model.eval()
         return loss
 
     def step(

@@ -85,4 +85,3 @@ def fit_adversarial(
     for epoch in range(recipe.epochs):
         loss = trainer.epoch(train, epoch)
         check_finite(loss.item(), recipe, f"epoch {epoch + 1}")
-    model.eval()

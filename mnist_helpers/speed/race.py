@@ -62,7 +62,6 @@ class SpeedRun:
         self.trainer.restart(self.build(seed=seed).state_dict(), seed)
         for epoch in range(self.recipe.epochs):
             loss = self.trainer.epoch(train, epoch)
-        self.model.eval()
         at_a_time = 10_000 if self.device.type == "cuda" else 1_000  # each wait for a GPU costs
         predictions = predict_logits(self.model, images, at_a_time).argmax(dim=1)
         check_finite(loss.item(), self.recipe, "the last step")

@@ -157,3 +157,4 @@ def test_a_loss_that_is_no_number_ends_the_training(digits):
         model[-1].bias[0] = float("nan")
     with pytest.raises(mh.TrainingDiverged, match=r"epoch 1\b.*: try a smaller learning rate"):
         mh.robustness.fit_adversarial(model, digits, mh.Recipe(epochs=1), epsilon=0.1, steps=1)
+    assert not model.training

@@ -119,6 +119,7 @@ def test_a_race_that_diverges_says_so(digits):
     run = mh.speed.SpeedRun(BUILD, dataclasses.replace(RECIPE, learning_rate=1e30), "cpu")
     with pytest.raises(mh.TrainingDiverged, match=r"the loss is .*smaller learning rate"):
         run.race(digits[0], digits[1].images, seed=0)
+    assert not any(layer.training for layer in run.model.modules())
 
 
 def test_no_digits_and_a_last_batch_of_one_are_refused_before_the_race(digits):
