@@ -9,6 +9,7 @@ is chosen by its test scores. Rows go to a CSV file; what stands there is not me
 
 import argparse
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import mnist_helpers as mh
@@ -33,7 +34,10 @@ def main() -> None:
         entries[name] = replace(mh.ZOO[name], recipe=recipe)
     digits = mh.load_mnist(source="mnist")
     seeds = range(options.seeds)
-    print(mh.study.claims_table(mh.study.run_study(entries, seeds, digits, options.out, **places)))
+    runs = mh.study.run_study(entries, seeds, digits, options.out, **places)
+    if {*product(entries, seeds)} - {*zip(runs["model"], runs["seed"], strict=True)}:
+        raise KeyboardInterrupt  # it was stopped
+    print(mh.study.claims_table(runs))
 
 
 if __name__ == "__main__":

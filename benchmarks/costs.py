@@ -3,6 +3,7 @@
 python benchmarks/costs.py
 """
 
+import argparse
 import dataclasses
 import statistics
 import time
@@ -17,6 +18,7 @@ ALL = "affine+elastic+erase+noise"
 @one_line_errors()
 def main() -> None:
     """Print the ratio of epochs with and without augmentation, in turns, and seconds."""
+    argparse.ArgumentParser(description=__doc__.split("\n")[0]).parse_args()
     digits = mh.load_mnist(source="mnist")
     train, validation = digits.train.select(torch.arange(10_000)).split(1_000, seed=0)
     for augmentation in ("affine", "distort", ALL):

@@ -74,7 +74,7 @@ def graph(device: str, seeds: int) -> None:
             rows.append({**row, "accuracy": right})
         differ = int((answers["graph"] != answers["layer by layer"]).sum())
         print(f"seed {seed}: {differ} of 10,000 answers differ", flush=True)
-    print(f"the step is {'a CUDA graph' if whole.trainer.captured else 'not captured'}")
+    print(f"the step is {'a CUDA graph' if whole.captured else 'not captured'}")
     tables.measured(f"graph on {device}", rows[2:], device)
     print(tables.speed(f"graph on {device}").groupby("name")[["seconds", "accuracy"]].mean())
 

@@ -238,6 +238,8 @@ def test_loss_and_accuracy_are_those_of_the_report(make_digits, make_tiny):
     assert loss == report.loss == pytest.approx(expected, rel=1e-5)
     assert accuracy == report.accuracy == float((logits.argmax(1) == digits.labels).double().mean())
     assert report.name == "made/digits"
+    with pytest.raises(ValueError, match="made/digits holds no digits"):
+        mh.loss_and_accuracy(model, digits.select(torch.arange(0)))
 
 
 @pytest.mark.parametrize("modes", ["train", "eval", "frozen part", "dropout on"])

@@ -252,13 +252,14 @@ def test_seed_spread_shows_runs_and_claims_where_they_are(make_study):
 
 
 def test_the_ladder_has_a_circle_for_each_run_and_words_for_each_entry():
-    rows = [("b", 2.0, 0.98), ("b", 4.0, 0.99), ("a", 0.5, 0.9), ("a", 0.5, 0.9)]
+    rows = [("b", 2.0, 0.98), ("b", 4.0, 0.99), ("a", 0.5, 0.9), ("a", 0.5, 0.9), ("c", 1, 0.9)]
     runs = pd.DataFrame(rows, columns=["name", "seconds", "accuracy"])
     [ax] = drawn(speed_plots.ladder(runs), labelled=False)
-    assert words(ax.get_yticklabels()) == ["b", "a"]
+    assert words(ax.get_yticklabels()) == ["b", "a", "c"]
     found = [line.get_xydata().tolist() for line in ax.lines]
-    assert found == [[[2, 0], [4, 0]], [[0.5, 1], [0.5, 1]]]
-    assert words(ax.texts) == ["3.00 s, 98.50 ± 0.71 (n 2)", "0.50 s, 90.00 ± 0.00 (n 2)"]
+    assert found == [[[2, 0], [4, 0]], [[0.5, 1], [0.5, 1]], [[1, 2]]]
+    several = ["3.00 s, 98.50 ± 0.71 (n 2)", "0.50 s, 90.00 ± 0.00 (n 2)"]
+    assert words(ax.texts) == [*several, "1.00 s, 90.00 (n 1)"]
 
 
 def test_time_shares_stand_side_by_side():

@@ -103,6 +103,11 @@ def test_rows_are_added_and_replaced_and_old_cells_stay_as_they_are(tmp_path):
     assert frame["seconds"].tolist()[0] == 1.5
 
 
+def test_any_name_of_a_model_is_read_as_it_is(tmp_path):
+    mh.results.add_rows(tmp_path / "rows.csv", [{"model": "NA"}, {"model": "1e3"}])
+    assert mh.results.read_rows(tmp_path / "rows.csv")["model"].tolist() == ["NA", "1e3"]
+
+
 def test_a_damaged_file_is_neither_read_nor_added_to(tmp_path):
     path = tmp_path / "rows.csv"
     for content in (b"", b"a,b\n1,2\n1,2,3\n", b"a,b\n1,2", b"\x89PNG\r\n\x1a\n\x00\xff"):

@@ -68,7 +68,7 @@ def digits_from_image(image: Any) -> list[FoundDigit]:
     width, height = picture.size
     try:
         if min(width, height, *picture.pixels.shape[:2]) < SMALLEST_DIGIT:
-            raise DigitNotFound(f"it is only {width}x{height} pixels")
+            raise DigitNotFound(f"a digit does not fit into {width}x{height} pixels")
         ink = find_ink(picture.pixels)
         marks = find_marks(ink)
         pixel = picture.scale / ink.enlarged  # of the image as given, for one of these

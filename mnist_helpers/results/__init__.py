@@ -50,7 +50,9 @@ def read_rows(
     converters: dict[Any, Any] = {name: numbers(kind) for name, kind in LISTS.items()}
     try:
         text = Path(path).read_text(encoding="utf-8")
-        frame = pd.read_csv(StringIO(text), converters=converters, dtype={"model": str})
+        kinds: dict[str, Any] = {"converters": converters, "dtype": {"model": str}}
+        kinds |= {"keep_default_na": False, "na_values": ["", "nan"]}  # "NA" may be a name
+        frame = pd.read_csv(StringIO(text), **kinds)
         check(frame)
         if not text.endswith("\n"):
             raise ValueError("its end is missing")

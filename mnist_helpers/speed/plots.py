@@ -17,9 +17,8 @@ def ladder(runs: pd.DataFrame) -> Figure:
     for place, rows in enumerate(groups.values()):
         seconds, accuracy = rows["seconds"], 100 * rows["accuracy"]
         ax.plot(seconds, np.full(len(rows), place), "o", color=BLUE, mfc="none")
-        text = (
-            f"{seconds.mean():.2f} s, {accuracy.mean():.2f} ± {accuracy.std():.2f} (n {len(rows)})"
-        )
+        sd = f" ± {accuracy.std():.2f}" if len(rows) > 1 else ""
+        text = f"{seconds.mean():.2f} s, {accuracy.mean():.2f}{sd} (n {len(rows)})"
         ax.annotate(text, (seconds.max(), place), (8, 0), textcoords="offset points", va="center")
     ax.set(xscale="log", xlabel="seconds (log scale), a circle a run")
     ax.set_xlim(min(runs["seconds"]) / 2, max(runs["seconds"]) * 60)

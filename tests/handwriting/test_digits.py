@@ -443,8 +443,8 @@ NOTHING = {
     "grey, of one channel": (blank(level=128)[..., None], "nothing but paper"),
     "black and small": (blank(28, 28, 0), "nothing but paper"),
     "floats": (np.full((50, 60), 0.5), "nothing but paper"),
-    "1x1": (blank(1, 1), "it is only 1x1 pixels"),
-    "long and thin": (blank(6, 3_000), "it is only 3000x6 pixels"),
+    "1x1": (blank(1, 1), "a digit does not fit into 1x1 pixels"),
+    "long and thin": (blank(6, 3_000), "a digit does not fit into 3000x6 pixels"),
     "a speck": (np.pad(blank(3, 3, 0), 99, constant_values=255), "too small"),
     "a speck, enlarged": (np.pad(blank(2, 2, 0), 13, constant_values=255), "only 2 pixels long"),
     "few white specks": (
@@ -666,7 +666,7 @@ def test_boxes_of_a_long_page_lie_where_the_ink_is():
         long[top : top + 116, 90:110] = 0
     assert close(boxes_of(long), [(90, top, 110, top + 116) for top in tops], 4)
     for shape in ((8, 1_000_000), (1_000_000, 8)):
-        with pytest.raises(DigitNotFound, match="only"):
+        with pytest.raises(DigitNotFound, match="does not fit"):
             digits_from_image(np.full(shape, 255, np.uint8))
 
 
