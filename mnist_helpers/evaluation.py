@@ -71,11 +71,7 @@ def embeddings(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def loss_and_accuracy(model: nn.Module, digits: DigitSet) -> tuple[float, float]:
-    """Mean cross-entropy (nats) and the fraction of right answers over all of `digits`.
-
-    Raises:
-        ValueError: there are none.
-    """
+    """Mean cross-entropy (nats) and the fraction of right answers; ValueError without a digit."""
     if not len(digits):
         raise ValueError(f"{digits.name} holds no digits: there is no mean")
     logits, labels = predict_logits(model, digits.images), digits.labels.cpu()

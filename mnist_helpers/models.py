@@ -221,6 +221,12 @@ def _convolution(
     ]
 
 
+def _separable(channels: int, filters: int, pool: bool = False, pad: int = 0) -> list[nn.Module]:
+    """A filter for each channel alone, then 1x1 ones mix them: F. Chollet, "Xception", 2017."""
+    alone = nn.Conv2d(channels, channels, 3, padding=pad, groups=channels, bias=False)
+    return [alone, *_convolution(channels, filters, 1, pool=pool)]
+
+
 @digit_model
 def fast() -> list[nn.Module]:
     """The fast network: two convolutions and a hidden layer; 111,778 parameters.
@@ -239,7 +245,7 @@ def fast() -> list[nn.Module]:
 
 @digit_model
 def record() -> list[nn.Module]:
-    """Six 3x3 convolutions, the deepest network here; 302,586 parameters.
+    """Six 3x3 convolutions, the most accurate network here; 302,586 parameters.
 
     Shapes: 1x28x28 -> 16x26x26 -> 32x24x24 -> pool 32x12x12 -> 64x12x12 -> 64x12x12 ->
     pool 64x6x6 -> 128x6x6 -> 128x4x4 -> 2048 -> 10.
@@ -258,21 +264,19 @@ def record() -> list[nn.Module]:
 
 @digit_model
 def tiny() -> list[nn.Module]:
-    """Six convolutions of few filters, the smallest network here; 5,958 parameters.
+    """A convolution, three separable ones and a 5x5 window for each channel; 4,370 parameters.
 
-    Shapes: 1x28x28 -> 9x26x26 -> 11x24x24 -> pool 11x12x12 -> 12x10x10 -> 14x8x8 -> pool 14x4x4 ->
-    14x4x4 -> 14 -> 10. The last convolution weighs the 4x4 places of each channel for itself,
-    where a hidden layer would take most of the parameters.
+    Shapes: 1x28x28 -> 16x26x26 -> 16x24x24 -> 24x24x24 -> pool 24x12x12 -> 24x10x10 -> 32x10x10 ->
+    pool 32x5x5 -> 32x5x5 -> 32x5x5 -> 32 -> 10.
     """
     return [
         Normalize(),
-        *_convolution(1, 9),
-        *_convolution(9, 11, pool=True),
-        *_convolution(11, 12),
-        *_convolution(12, 14, pool=True),
-        *_convolution(14, 14, padding=1),
-        *_convolution(14, 14, 4, groups=14),
-        *(nn.Flatten(), nn.Linear(14, 10)),
+        *_convolution(1, 16),
+        *_separable(16, 24, pool=True),
+        *_separable(24, 32, pool=True),
+        *_separable(32, 32, pad=1),
+        *_convolution(32, 32, 5, groups=32),
+        *(nn.Flatten(), nn.Linear(32, 10)),
     ]
 
 

@@ -67,8 +67,7 @@ class Trainer:
         after_step: Callable[[Tensor, Tensor, Tensor], None] | None = None,
     ) -> Tensor:
         """Train for one epoch, counted from 0; the caller's random state (CPU, CUDA) is left alone.
-
-        It leaves the model in evaluation mode, also where it fails.
+        The model is in evaluation mode afterwards, also where training fails.
 
         Args:
             train: what to learn from, on the model's device.

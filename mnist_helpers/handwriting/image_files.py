@@ -140,8 +140,7 @@ def _fault(error: Exception) -> str:
         words = "of no known kind"
     if bomb := re.search(r"\((\d+) pixels\).* bomb", words):
         return f"is too large ({int(bomb[1]):,} pixels): make it smaller"
-    words = words[:80] or type(error).__name__
-    return f"is not a readable image ({words}): give a PNG or JPEG file"
+    return f"is not a readable image ({words[:80] or type(error).__name__}): give a PNG or a JPEG"
 
 
 def _check_size(width: int, height: int) -> None:

@@ -361,7 +361,7 @@ def pages(form, count=3):
 
 
 BROKEN = {
-    "empty": (b"", r"not a readable image \(it is empty\): give a PNG or JPEG file"),
+    "empty": (b"", r"not a readable image \(it is empty\): give a PNG or a JPEG"),
     "text": (b"seven\nor nine", r"not a readable image \(of no known kind\)"),
     "EPS": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "of no known kind"),
     "half PNG": (encoded(Image.fromarray(COLOUR), "PNG")[:900], "not a readable image"),
