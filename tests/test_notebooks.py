@@ -182,6 +182,10 @@ def test_each_exercise_has_a_hint_and_a_check_that_the_solution_passes(path):
     for source, printed in asked.items():
         assert set(printed.splitlines()) == {"Not filled in yet."}, source
         assert set(solved[source].splitlines()) == {"Right."}, source
+    # Folded, in JupyterLab and in Colab: a check shows a way to the answer. Nothing else is.
+    for cell in cells(path, "code"):
+        folded = {"cellView": "form", "jupyter": {"source_hidden": True}}
+        assert cell.metadata == (folded if "mh.check(" in cell.source else {}), cell.source
 
 
 def test_checked_outputs_are_there_to_be_compared(path):
