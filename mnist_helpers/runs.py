@@ -101,7 +101,7 @@ def save_report(run_dir: str | Path, report: Report) -> None:
     Raises:
         CheckpointError: there is no run, or the folder cannot be written.
     """
-    run = _read_run(Path(run_dir))
+    run = read_run(Path(run_dir))
     metrics = {
         "source": report.name.split("/")[0],
         **{name: getattr(run, name) for name in ("model", "parameters", "epochs")},
@@ -131,7 +131,7 @@ def load_run(run_dir: str | Path, model: nn.Module | None = None) -> tuple[nn.Mo
     """
     folder = Path(run_dir)
     if (folder / RUN).is_file():
-        run = _read_run(folder)
+        run = read_run(folder)
         weights, _ = read_tensors(folder / WEIGHTS, run.weights_sha256)
     elif (folder / CHECKPOINT).is_file():
         tensors, state = read_tensors(folder / CHECKPOINT)
@@ -275,7 +275,7 @@ def _describe(model: nn.Module, recipe: Recipe, history: History, finished: bool
     }
 
 
-def _read_run(folder: Path) -> Run:
+def read_run(folder: Path) -> Run:
     """`run.json`, with `metrics.json` where it is there."""
     if not (folder / RUN).is_file():
         raise CheckpointError(f"no run in {folder}: there is no {RUN}; train first")

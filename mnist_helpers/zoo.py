@@ -15,9 +15,9 @@ from pathlib import Path
 from mnist_helpers import models
 from mnist_helpers.certainty import fit_certainty
 from mnist_helpers.data import Mnist
-from mnist_helpers.models import DigitClassifier
+from mnist_helpers.models import DigitClassifier, count_parameters
 from mnist_helpers.recipes import Recipe
-from mnist_helpers.runs import RUN, load_run, save_run
+from mnist_helpers.runs import RUN, load_run, read_run, save_run
 from mnist_helpers.training import fit
 from torch import nn
 
@@ -100,8 +100,8 @@ PUBLISHED = {
     ),
 }  # fmt: skip
 
-# Ours have this in common. Tuned on validation digits only: benchmarks/README.md tells how,
-# benchmarks/ladder.py measures what each part of the fast ones brings.
+# Ours have this in common. Tuned on validation digits only; benchmarks/ladder.py measures what each
+# part of the fast ones brings.
 _OURS = Recipe(
     optimizer="muon", momentum=0.7, schedule="one_cycle", label_smoothing=0.1, keep="last"
 )
@@ -158,14 +158,15 @@ def load_or_train(name: str, digits: Mnist, run_dir: str | Path) -> nn.Module:
         CheckpointError: the saved run is damaged, or the folder cannot be written.
     """
     entry = ZOO[name]
+    model = entry.build(seed=entry.recipe.seed)
     if (Path(run_dir) / RUN).is_file():
-        model, run = load_run(run_dir)
+        run = read_run(Path(run_dir))
         recipe = {**asdict(Recipe()), **(run.recipe or {})}  # an older run lacks newer fields
-        if run.finished and run.model == entry.build().name and recipe == asdict(entry.recipe):
-            return model
+        same = (run.model, run.parameters) == (model.name, count_parameters(model))
+        if run.finished and same and recipe == asdict(entry.recipe):
+            return load_run(run_dir)[0]
     print(f"No model of this recipe in {run_dir} yet: training one first.")
     train, validation = digits.train.split(1 / 12, seed=0)
-    model = entry.build(seed=entry.recipe.seed)
     history = fit(model, train, validation, entry.recipe)
     if not history.interrupted:
         certainty = fit_certainty(model, validation, train=train)

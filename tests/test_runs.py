@@ -239,8 +239,10 @@ def test_a_run_of_an_older_version_counts_but_not_for_a_recipe_with_the_new(
     assert json.loads(files(tmp_path)["run.json"])["recipe"] == dataclasses.asdict(recipe)
 
 
-@pytest.mark.parametrize("change", [{"finished": False}, {"recipe": {}}, {"recipe": None}])
-def test_a_stopped_run_or_one_of_another_recipe_does_not_count(
+@pytest.mark.parametrize(
+    "change", [{"finished": False}, {"recipe": {}}, {"recipe": None}, {"parameters": 5}]
+)
+def test_a_stopped_run_or_one_of_another_recipe_or_of_other_layers_does_not_count(
     quick_zoo, mnist, tmp_path, capsys, change
 ):
     mh.load_or_train("two_conv", mnist, tmp_path)
@@ -253,12 +255,13 @@ def test_a_stopped_run_or_one_of_another_recipe_does_not_count(
     assert (again["finished"], again["recipe"]) == (True, json.loads(saved)["recipe"])
 
 
-def test_a_damaged_run_is_not_trained_again(quick_zoo, mnist, folder):
-    (folder / "model.safetensors").write_bytes(b"")
-    before = files(folder)
+def test_a_damaged_run_is_not_trained_again(quick_zoo, mnist, tmp_path):
+    mh.load_or_train("two_conv", mnist, tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    before = files(tmp_path)
     with pytest.raises(mh.CheckpointError, match=r"model\.safetensors"):
-        mh.load_or_train("two_conv", mnist, folder)
-    assert files(folder) == before
+        mh.load_or_train("two_conv", mnist, tmp_path)
+    assert files(tmp_path) == before
 
 
 # Damage

@@ -51,7 +51,7 @@ def read_rows(
     try:
         text = Path(path).read_text(encoding="utf-8")
         kinds: dict[str, Any] = {"converters": converters, "dtype": {"model": str}}
-        kinds |= {"keep_default_na": False, "na_values": ["", "nan"]}  # "NA" may be a name
+        kinds |= {"keep_default_na": False, "na_values": ["", "nan", "NaN"]}  # "NA" may be a name
         frame = pd.read_csv(StringIO(text), **kinds)
         check(frame)
         if not text.endswith("\n"):
