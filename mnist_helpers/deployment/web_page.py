@@ -90,7 +90,7 @@ def network_layers(model: nn.Module) -> tuple[list[dict[str, Any]], list[bytes]]
 def _stored(tensor: Tensor, kind: str, numbers: list[bytes]) -> dict[str, Any]:
     """What the page must know of a tensor, whose bytes are added to the numbers."""
     values = tensor.detach().cpu().to(TYPES[kind]).contiguous()
-    numbers.append(values.view(torch.uint8).numpy().tobytes())
+    numbers.append(values.flatten().view(torch.uint8).numpy().tobytes())
     return {"shape": list(tensor.shape), "type": kind}
 
 

@@ -26,7 +26,7 @@ def onnx():
 
 def used(name):
     """A fresh model, as if it were trained: its batch normalisation has numbers of its own."""
-    model = mh.ZOO[name].build(seed=0).eval()
+    model = mh.ZOO[name].build(seed=0).eval().to(memory_format=torch.channels_last)
     generator = torch.Generator().manual_seed(0)
     for layer in model.modules():
         if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
