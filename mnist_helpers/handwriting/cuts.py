@@ -6,7 +6,7 @@ applied to document recognition", 1998, section V).
 """
 
 from collections.abc import Mapping
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 from mnist_helpers.handwriting.digits import close_around
@@ -17,35 +17,37 @@ APART, MARGIN = 0.1, 0.12  # of the height: between two cuts, and before the fir
 THICKEST = 0.35  # of the height: no cut goes through more ink
 LOWEST, WIDEST = 0.4, 1.4  # of a piece: its height beside HEIGHT, its width beside its height
 ASIDE = 0.02  # price of a step to the side, in pixels of ink
-BEYOND = 3  # pixels that a piece takes beyond a cut: strokes that cross have ink in common
+BEYOND = (1, 3, 5, 7)  # pixels that a piece may take beyond a cut: crossing strokes share ink
 
 Span = tuple[int, int]
 
 
-def pieces(cut: np.ndarray) -> tuple[dict[Span, np.ndarray], np.ndarray]:
+def pieces(cut: np.ndarray) -> tuple[list[tuple[Span, np.ndarray]], np.ndarray]:
     """The ink between each two cuts that may be a digit, and where the cuts are.
 
     Args:
         cut: the ink of one mark or more, `[h, w]`, 0 to 1.
 
     Returns:
-        The pieces by the numbers of the cuts that bound them, from 0, the left edge; float32
-        `[HEIGHT or less, w]`. The mean place of each cut, 0 to 1 of the width, rising.
+        The pieces, float32 `[HEIGHT or less, w]`, with the numbers of the cuts that bound them,
+        from 0, the left edge; each up to four times, with more of the ink beyond. The mean
+        place of each cut, 0 to 1 of the width, rising.
     """
     width = max(1, round(cut.shape[1] * HEIGHT / cut.shape[0]))
     resized = Image.fromarray(cut).resize((width, HEIGHT), Image.Resampling.BOX)
     ink, across = np.asarray(resized), np.arange(width)
     bounds = [np.zeros(HEIGHT), *_cuts(ink), np.full(HEIGHT, width)]
-    found = {}
-    for (first, left), (last, right) in combinations(enumerate(bounds), 2):
+    found = []
+    spans = combinations(enumerate(bounds), 2)
+    for ((first, left), (last, right)), more in product(spans, BEYOND):
         if right.min() - left.max() > WIDEST * HEIGHT:  # on a long mark there are too many
             continue
-        part = ink * ((across >= left[:, None] - BEYOND) & (across < right[:, None] + BEYOND))
+        part = ink * ((across >= left[:, None] - more) & (across < right[:, None] + more))
         if (first, last) == (0, len(bounds) - 1) or (part > 0.5).sum() < HEIGHT / 4:
             continue
         part = close_around(part)
         if part.shape[0] >= LOWEST * HEIGHT and part.shape[1] <= WIDEST * part.shape[0]:
-            found[first, last] = np.ascontiguousarray(part)
+            found.append(((first, last), np.ascontiguousarray(part)))
     return found, np.array([bound.mean() / width for bound in bounds])
 
 

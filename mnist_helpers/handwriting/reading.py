@@ -16,10 +16,10 @@ from mnist_helpers.handwriting.image_files import file_name
 from mnist_helpers.prediction import predict
 from torch import Tensor, nn
 
-NARROWEST, SURELY_ONE = 0.8, 1.3  # width by height: of what may be cut; of one digit, if sure
-# Prices: of a strange piece, of each digit, of cutting at all; chosen on other pages than those
-# of the table (benchmarks/README.md).
-STRANGE, NEAR, EACH, CUTTING = 12.0, 0.5, 2.0, 2.0
+NARROWEST, SURELY_ONE = 0.7, 1.3  # width by height: of what may be cut; of one digit, if sure
+# Prices: of a piece further than NEAR limits of distance, of each digit, of cutting at all; what a
+# digit may cost on average, with all that. Chosen on other pages than those of the table.
+STRANGE, NEAR, EACH, CUTTING, MOST_EACH = 16.0, 0.4, 2.0, 4.0, 10.0
 WIDTHS, SPREAD = (0.42, 0.82), 0.2  # by height, of MNIST's ones and of the others: mean, deviation
 SPACE = 0.65  # of the height of the higher neighbour: a wider gap is a space
 # Evidence that marks which stand together are a number, not a word, like the natural logarithm of
@@ -193,26 +193,27 @@ def read_each(
 
 
 def _cut_apart(model: nn.Module, whole: Reading, certainty: Certainty) -> list[Reading]:
-    """Several digits, if the model believes in them more than in one; else the one.
+    """Several digits, if the model believes in them more than in one, and enough; else the one.
 
-    Where a cut goes is a guess, so none of the several is sure.
+    Where a cut goes is a guess, so none of the several is sure. A box goes from cut to cut.
     """
     parts, places = pieces(whole.found.steps["cut out"])
     if not parts:
         return [whole]
     found = []
     left, _, right, _ = whole.found.box
-    for (first, last), ink in parts.items():
+    for (first, last), ink in parts:
         small = as_mnist(ink)
         start, end = (round(left + place * (right - left)) for place in places[[first, last]])
         box = (start, whole.found.box[1], end, whole.found.box[3])
         steps = {**whole.found.steps, "cut out": ink, "28 x 28": small}
         image = torch.from_numpy(small)[None]
         found.append(replace(whole.found, image=image, box=box, steps=steps))
-    readings = dict(zip(parts, read_each(model, found, certainty), strict=True))
+    tried = zip((span for span, _ in parts), read_each(model, found, certainty), strict=True)
+    readings = dict(sorted(tried, key=lambda pair: -_energy(pair[1], certainty)))  # the last stays
     energies = {span: _energy(one, certainty) + EACH for span, one in readings.items()}
     energy, spans = likeliest(energies, len(places) - 1)
-    if energy + CUTTING >= _energy(whole, certainty) + EACH:
+    if energy + CUTTING >= min(_energy(whole, certainty) + EACH, MOST_EACH * len(spans)):
         return [whole]
     return [readings[span]._replace(sure=False) for span in spans]
 
@@ -221,8 +222,7 @@ def _energy(one: Reading, certainty: Certainty) -> float:
     """How little the model believes in a reading: 0 for what is certain, near and narrow; inf for
     what would be left out.
 
-    It grows with the distance, from half of the one that is sure on, and with the width, from the
-    mean of such digits on.
+    It grows with the distance beyond `NEAR` limits, and with the width beyond that of such digits.
     """
     height, width = one.found.steps["cut out"].shape
     far = one.distance if one.distance <= certainty.no_digit else np.inf

@@ -64,9 +64,14 @@ def test_pieces_lie_where_the_ink_is_thin_and_cover_it():
     middle = [number for number, place in enumerate(places) if 60 / 140 <= place <= 80 / 140]
     assert middle
     assert np.all(np.diff(places) > 0)
-    left, right = parts[0, middle[0]], parts[middle[0], len(places) - 1]
-    common = left.sum() + right.sum() - ink.sum() / 4  # half as large
-    assert 0 < common <= 6 * 40  # a stroke that crosses belongs to both
+    left, right = (
+        [part.sum() for bounds, part in parts if bounds == span]
+        for span in ((0, middle[0]), (middle[0], len(places) - 1))
+    )
+    assert left == sorted(set(left))  # with more and more of the other
+    assert right == sorted(set(right))
+    common = left[0] + right[0] - ink.sum() / 4  # half as large
+    assert 0 < common <= 2 * 40  # a stroke that crosses belongs to both
 
 
 def test_the_likeliest_way_is_the_best_of_all_ways():
