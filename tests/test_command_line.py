@@ -248,8 +248,8 @@ def test_predict_explains_some_digits_in_a_picture(trained, pictures, photo, tmp
     assert_one_line(result, "cannot write")
     assert result.stdout == done("predict", trained[0], pictures[0])  # not lost
     out.unlink()
-    far = torch.full((3,), torch.inf)
-    monkeypatch.setattr(mh.Certainty, "distances", lambda *_: far)  # so all is left out
+    far = "mnist_helpers.certainty.Certainty.distances"  # so all is left out
+    monkeypatch.setattr(far, lambda _, embedded: torch.full((len(embedded),), torch.inf))
     assert "not written, 0 of 0" in call("predict", trained[0], photo, "--explain", out).stderr
     assert not out.exists()
 
