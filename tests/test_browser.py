@@ -211,6 +211,7 @@ def run_all(browser, lab):
         code = [cell for cell in notebook.cells if cell.cell_type == "code"]
         for cell in code:  # else the committed run would look like this one
             cell.outputs, cell.execution_count = [], None
+            cell.metadata.pop("jupyter", None)  # a folded cell shows no number
         nbformat.write(notebook, folder / name)
         page = context.new_page()
         page.set_default_timeout(120_000)
