@@ -26,3 +26,20 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.parent.skip_compare = (*item.parent.skip_compare, "stderr")
     if "solutions" in item.path.relative_to(item.config.rootpath).parts:
         item.add_marker("slow")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """One worker for 03 to 05: they share a run, which 03 takes away before it trains anew."""
+    from xdist.scheduler import LoadScopeScheduling  # here: not everybody has it
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            scope = super()._split_scope(nodeid)
+            return (
+                "one run"
+                if scope.startswith(("notebooks/03", "notebooks/04", "notebooks/05"))
+                else scope
+            )
+
+    return Scheduling(config, log) if config.getvalue("dist") == "loadscope" else None
