@@ -32,15 +32,19 @@ from tables import fitted, one_line_errors, one_of, where
 Rows = Iterator[dict[str, Any]]
 MODEL, SEEDS, COUNT, PAGES = "fast_994", 5, 1_000, 50
 CERTAINTY = "mnist_helpers.certainty"
-WAYS = {  # the part that the probability flags, and how many centres a digit has
-    "probability": (1.0, 100),
-    "distance": (0.001, 100),
-    "half each": (0.5, 100),
-    "30 % probability": (0.3, 100),
-    "30 % probability, 40 centres": (0.3, 40),
+WAYS = {  # the part that the probability flags, centres of a digit, directions that count less
+    "probability": (1.0, 100, 64),
+    "distance": (0.001, 100, 64),
+    "half each": (0.5, 100, 64),
+    "30 % probability": (0.3, 100, 64),
+    "30 % probability, 40 centres": (0.3, 40, 64),
+    "30 % probability, all directions alike": (0.3, 100, 0),
 }
 FARS = (0.8, 1.0, 1.2, 1.4)  # distances from the training digits, in limits
-FONTS = ("Sans", "Sans-Bold", "Sans-Oblique", "Serif", "SansMono")
+FONTS = tuple(
+    f"DejaVu{name}" for name in ("Sans", "Sans-Bold", "Sans-Oblique", "Serif", "SansMono")
+)
+OTHER_FONTS = ("STIXGeneral", "STIXGeneralItalic", "STIXGeneralBol", "cmss10", "cmtt10", "cmmi10")
 LETTERS = "ACEFHKLMNPRTUVWXYacdefhkmnprtuvwxy"  # those that look like digits are left out
 
 
@@ -81,14 +85,14 @@ def coarse(digits: mh.DigitSet) -> np.ndarray:
     return torch.nn.functional.interpolate(inner, (8, 8), mode="area").squeeze(1).numpy()
 
 
-def letters() -> list[np.ndarray]:
+def letters(fonts: Iterable[str] = FONTS) -> list[np.ndarray]:
     """Printed letters, dark on bright, 280x280."""
     import matplotlib
 
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     pictures = []
-    for name in FONTS:
-        font = ImageFont.truetype(folder / f"DejaVu{name}.ttf", 200)
+    for name in fonts:
+        font = ImageFont.truetype(folder / f"{name}.ttf", 200)
         for letter in LETTERS:
             image = Image.new("L", (280, 280), 255)
             ImageDraw.Draw(image).text((140, 140), letter, font=font, fill=0, anchor="mm")
@@ -319,16 +323,23 @@ def nonsense(digits: mh.DigitSet, count: int) -> torch.Tensor:
 def nonsense_flagged(digits: mh.Mnist, _: list[np.ndarray]) -> Rows:
     """By probability, by distance and by both, in per cent; validation digits are flagged at 5 %.
 
-    Also how many of the wrong answers on validation digits are flagged.
+    Also how many of the wrong answers on validation digits are flagged, and of letters in other
+    fonts than those of `qualities`.
     """
     train, validation = digits.train.split(1 / 12, seed=0)
-    made = nonsense(validation, 2 * COUNT)
+    made, others = nonsense(validation, 2 * COUNT), found(letters(OTHER_FONTS))
     for seed, (model, certainty) in enumerate(trained(digits)):
         wrong = mh.predict(model, validation.images).argmax(dim=1) != validation.labels
-        for name, (part, centres) in WAYS.items():
-            with patch.multiple(CERTAINTY, BY_PROBABILITY=part, CENTRES=centres):
+        for name, (part, centres, directions) in WAYS.items():
+            changed: dict[str, Any] = {
+                "BY_PROBABILITY": part,
+                "CENTRES": centres,
+                "DIRECTIONS": directions,
+            }
+            with patch.multiple(CERTAINTY, **changed):
                 certainty = mh.fit_certainty(model, validation, train=train if part < 1 else None)
-            for kind, images in (("nonsense", made), ("mistakes", validation.images[wrong])):
+            mistakes = validation.images[wrong]
+            for kind, images in (("nonsense", made), ("mistakes", mistakes), ("letters", others)):
                 embedded, logits = mh.evaluation.embeddings(model, images)
                 rows = (logits / certainty.temperature).softmax(dim=1)
                 sure = certainty.is_sure(rows, certainty.distances(embedded)).float().mean()

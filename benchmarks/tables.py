@@ -291,11 +291,12 @@ def handwriting() -> str:
 def nonsense() -> str:
     """What of made nonsense and of mistakes is flagged, by each way, in per cent."""
     rows = results.read_rows(results.HANDWRITING)
-    kinds = rows[rows["part"] == "nonsense"].groupby("name", sort=False)["value"]
-    cells = {str(name): spread(runs, unit=1) for name, runs in kinds}
+    values = rows[rows["part"] == "nonsense"].groupby("name", sort=False)["value"]
+    cells = {str(name): spread(runs, unit=1) for name, runs in values}
     ways = [name.removeprefix("nonsense: ") for name in cells if name.startswith("nonsense")]
-    lines = [(way, cells[f"nonsense: {way}"], cells[f"mistakes: {way}"]) for way in ways]
-    return markdown("flagged by|nonsense, %|mistakes on validation, %", lines)
+    kinds = "nonsense", "mistakes", "letters"
+    lines = [(way, *(cells[f"{kind}: {way}"] for kind in kinds)) for way in ways]
+    return markdown("flagged by|nonsense, %|mistakes on validation, %|other letters, %", lines)
 
 
 def pages_by_kind() -> str:

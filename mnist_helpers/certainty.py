@@ -19,6 +19,8 @@ FLAGGED = 0.05  # of the validation digits, as "not sure"
 # Chosen on nonsense made of validation digits: benchmarks/handwriting.py, part nonsense.
 BY_PROBABILITY = 0.3  # of what is flagged, where the distance flags too
 CENTRES = 100  # of each digit's training images
+# Chosen on letters in other fonts than those that are measured: the same script and part.
+DIRECTIONS = 64  # that count less, or half of those in which anything differs
 MOST_NUMBERS = 40_000_000  # in memory, while they are looked for
 TEMPERATURES = (0.05, 20.0)  # the search ends there, if a model makes no mistake
 
@@ -31,10 +33,13 @@ class Certainty:
         temperature: logits are divided by it before the softmax; above 1, the model is less sure.
         threshold: the highest probability, 0 to 1, from which on an answer counts as sure.
         centres: float16 `[M, D]`, centres of what the last layer sees of the training digits,
-            whose lists were divided by their lengths first; None if nothing is known of them.
+            whose lists were divided by their lengths and then changed by `within`; None if nothing
+            is known of them.
         farthest: the distance from the nearest centre, 0 to 2, up to which an answer may be sure.
         no_digit: the distance above which it is called no digit: the largest of the validation
             digits.
+        within: float16 `[D, K]`, the directions in which training digits of one class differ most;
+            a list x becomes `x - x @ within @ within.T`. None: it stays as it is.
 
     Raises:
         ValueError: the temperature is not positive, or the threshold not in 0 to 1.
@@ -45,6 +50,7 @@ class Certainty:
     centres: Tensor | None = field(default=None, compare=False, repr=False)
     farthest: float = math.inf
     no_digit: float = math.inf
+    within: Tensor | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not (0 < self.temperature < math.inf and 0 <= self.threshold <= 1):
@@ -67,11 +73,11 @@ class Certainty:
         """
         if self.centres is None:
             return torch.zeros(len(embedded))
-        far = torch.cdist(F.normalize(embedded, dim=1), self.centres.float())
-        return far.min(dim=1).values
+        seen = _shrunk(F.normalize(embedded, dim=1), self.within)
+        return torch.cdist(seen, self.centres.float()).min(dim=1).values
 
     def save(self, folder: Path) -> dict[str, float]:
-        """Write the centres, if there are any, into the folder of a run; return the numbers.
+        """Write centres and directions, if there are any, into a run's folder; return the numbers.
 
         Raises:
             CheckpointError: the folder cannot be written.
@@ -79,7 +85,8 @@ class Certainty:
         numbers = {"temperature": self.temperature, "threshold": self.threshold}
         (folder / CENTRES_FILE).unlink(missing_ok=True)
         if self.centres is not None:
-            write_whole(folder / CENTRES_FILE, tensor_file({"centres": self.centres}, {}))
+            within = {} if self.within is None else {"within": self.within}
+            write_whole(folder / CENTRES_FILE, tensor_file({"centres": self.centres, **within}, {}))
             numbers |= {"farthest": self.farthest, "no_digit": self.no_digit}
         return numbers
 
@@ -104,7 +111,9 @@ def fit_certainty(
     0 to 1, of these digits as not sure: those of the lowest probability and, if the digits that
     the model has learned from are given as `train`, those farthest from them in the last layer
     (as Y. Sun et al., "Out-of-distribution detection with deep nearest neighbors", ICML 2022, but
-    with centres of k-means in place of all digits).
+    with centres of k-means in place of all digits). There the directions in which digits of one
+    class differ most count no more than the next one (in part as K. Lee et al., "A simple unified
+    framework for detecting out-of-distribution samples", NeurIPS 2018, with a shared covariance).
 
     Raises:
         ValueError: there are no digits, or `flagged` is out of range.
@@ -121,14 +130,16 @@ def fit_certainty(
     top = (logits / temperature).softmax(dim=1).max(dim=1).values.double()  # as `predict` does
     if train is None:
         return Certainty(temperature, float(top.quantile(flagged)))
-    centres = _centres(model, train)
-    far = Certainty(temperature, 0, centres).distances(embedded).double().clamp(min=1e-6)
+    centres, within = _centres(model, train)
+    far = Certainty(temperature, 0, centres, within=within).distances(embedded)
+    far = far.double().clamp(min=1e-6)
     ranks = [values.argsort().argsort() / len(values) for values in (top, -far)]
     together = torch.minimum(ranks[0] / BY_PROBABILITY, ranks[1] / (1 - BY_PROBABILITY))
     part = float(together.quantile(flagged))
     threshold = top.quantile(min(1.0, BY_PROBABILITY * part))
     farthest = far.quantile(max(0.0, 1 - (1 - BY_PROBABILITY) * part))
-    return Certainty(temperature, float(threshold), centres, float(farthest), float(far.max()))
+    limits = float(farthest), float(far.max())
+    return Certainty(temperature, float(threshold), centres, *limits, within)
 
 
 def _temperature(logits: Tensor, labels: Tensor) -> float:
@@ -142,19 +153,38 @@ def _temperature(logits: Tensor, labels: Tensor) -> float:
     return 2 ** float(found.x)
 
 
-def _centres(model: nn.Module, train: DigitSet) -> Tensor:
-    """Centres of the embeddings of each digit's training images, float16 `[M, D]`."""
+def _centres(model: nn.Module, train: DigitSet) -> tuple[Tensor, Tensor]:
+    """`centres` and `within` of the embeddings of each digit's training images."""
     from sklearn.cluster import MiniBatchKMeans  # here: slow to import
 
     width = embeddings(model, train.images[:1])[0].shape[1]
     count = min(len(train), MOST_NUMBERS // width)
     train = train.select(torch.arange(count) * len(train) // count)  # they may be sorted
     embedded, labels = F.normalize(embeddings(model, train.images)[0], dim=1), train.labels.cpu()
-    centres = []
+    within, centres = _within(embedded, labels), []
+    embedded = _shrunk(embedded, within)
     for digit in range(10):
         own = embedded[labels == digit]
         if len(own) > CENTRES:
             means = MiniBatchKMeans(CENTRES, batch_size=2_048, n_init=1, random_state=0)
             own = torch.from_numpy(means.fit(own.numpy()).cluster_centers_)
         centres.append(own)
-    return torch.cat(centres).half()
+    return torch.cat(centres).half(), within
+
+
+def _within(embedded: Tensor, labels: Tensor) -> Tensor:
+    """Directions, float16 `[D, K]`, so long that `_shrunk` makes digits of one class differ in each
+    only as much as in the next one.
+    """
+    means = torch.stack([embedded[labels == digit].mean(dim=0) for digit in range(10)])
+    apart = embedded - means[labels]
+    variances, directions = torch.linalg.eigh(apart.T @ apart / len(apart))  # rising
+    used = int((variances > 1e-4 * variances[-1]).sum())  # some units may always give 0
+    first = len(variances) - min(DIRECTIONS, used // 2)
+    ratios = variances[first - 1] / variances[first:]
+    return (directions[:, first:] * (1 - ratios.sqrt()).sqrt()).half()
+
+
+def _shrunk(embedded: Tensor, within: Tensor | None) -> Tensor:
+    """Without the part of each direction that is too much."""
+    return embedded if within is None else embedded - embedded @ within.float() @ within.float().T

@@ -76,7 +76,7 @@ def save_run(
 
     Files of those names are replaced. Without a report there is no `metrics.json`: give one to
     `save_report` later. The weights are saved as they are in `model`, a `certainty` as part of
-    the run, its centres in `centres.safetensors`.
+    the run, its tensors in `centres.safetensors`.
 
     Raises:
         CheckpointError: the folder cannot be written.

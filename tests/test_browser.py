@@ -77,7 +77,7 @@ BARE = """async (source) => {
 }"""
 # What the script of an exported page has, for the tests; it is a module, so hides it all.
 LAST = "const place = document"
-OPENED = "Object.assign(window, {run, read, inkOf, digitsOf, cutOut, asMnist, NETWORK});"
+OPENED = "Object.assign(window, {run, read, distance, inkOf, digitsOf, cutOut, asMnist, NETWORK});"
 LOGITS = """text => {
     const pixels = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
     const starts = Array.from({length: pixels.length / 784}, (_, i) => 784 * i);
@@ -474,6 +474,16 @@ def test_the_page_is_as_sure_as_python(open_page, trained):
         sure.append((any(one.sure for one in theirs), any(digit["sure"] for digit in digits)))
     python, page = np.mean(sure, axis=0)
     assert abs(python - page) <= 0.05
+
+
+def test_the_page_measures_pythons_distances(open_page, trained):
+    _, certainty, html = trained
+    assert certainty.within.shape[1] > 30
+    lists = np.random.default_rng(0).uniform(0, 1, (20, len(certainty.within))).astype(np.float32)
+    ours = open_page(html).evaluate(
+        "lists => lists.map(seen => distance(NETWORK, Float32Array.from(seen)))", lists.tolist()
+    )
+    assert ours == pytest.approx(certainty.distances(torch.from_numpy(lists)).tolist(), abs=0.01)
 
 
 def test_the_page_reads_what_is_drawn(open_page, trained):

@@ -104,6 +104,7 @@ def test_load_or_train_fits_it_on_its_validation_digits_and_keeps_it(
         assert loaded == certainty
         if certainty:
             assert torch.equal(loaded.centres, fitted.centres)
+            assert torch.equal(loaded.within, fitted.within)
             kept = (tmp_path / "centres.safetensors").read_bytes()
     mh.save_run(tmp_path, model, recipe, None, mh.History("cpu", "float32"), fitted)
     for damage in (kept[:100], None):
@@ -115,7 +116,11 @@ def test_load_or_train_fits_it_on_its_validation_digits_and_keeps_it(
 
 
 def test_what_lies_far_from_the_training_digits_is_not_sure(make_digits, make_tiny):
-    """Against brute force by scikit-learn; the model's last layer sees the pixels themselves."""
+    """Against brute force by scikit-learn; the model's last layer sees the pixels themselves.
+
+    Of the directions in which digits of one class differ, the 64 of the largest variance count
+    like the 65th.
+    """
     train, validation, model = make_digits(400), make_digits(200, seed=1), make_tiny()
     certainty = mh.fit_certainty(model, validation, 0.1, train=train)
     assert certainty.centres.shape == (400, 784)  # 40 of each digit: each is a centre
@@ -125,13 +130,23 @@ def test_what_lies_far_from_the_training_digits_is_not_sure(make_digits, make_ti
         scaled = mh.Normalize()(images).flatten(1)
         return (scaled / scaled.norm(dim=1, keepdim=True)).numpy()
 
+    known, labels = unit(train.images), train.labels.numpy()
+    apart = np.concatenate(
+        [known[labels == n] - known[labels == n].mean(axis=0) for n in range(10)]
+    )
+    _, lengths, directions = np.linalg.svd(apart, full_matrices=False)
+    less = np.minimum(1, lengths[64] / lengths) - 1
+    evened = np.eye(784) + (directions.T * np.where(np.arange(400) < 64, less, 0)) @ directions
+    assert certainty.within.shape == (784, 64)
     noise = torch.randint(0, 256, (50, 1, 28, 28), dtype=torch.uint8)
     for images in (validation.images, noise):
         embedded, logits = mh.evaluation.embeddings(model, images)
         assert torch.equal(logits, mh.predict_logits(model, images))
-        nearest = NearestNeighbors(n_neighbors=1).fit(unit(train.images))
+        nearest = NearestNeighbors(n_neighbors=1).fit(known @ evened)
         far = certainty.distances(embedded)
-        assert far.numpy() == pytest.approx(nearest.kneighbors(unit(images))[0][:, 0], abs=2e-3)
+        assert far.numpy() == pytest.approx(
+            nearest.kneighbors(unit(images) @ evened)[0][:, 0], abs=2e-3
+        )
         sure = certainty.is_sure(mh.predict(model, images, certainty.temperature), far)
         if images is noise:
             assert not sure.any()
@@ -155,6 +170,18 @@ def test_sorted_training_digits_have_centres_of_each(make_digits, make_tiny, mon
     same = (certainty.distances(embedded) < 0.01).float()
     assert [same[train.labels == digit].mean() for digit in range(10)] == pytest.approx([0.5] * 10)
     assert certainty.is_sure(mh.predict(model, train.images, certainty.temperature)).all()
+
+
+def test_units_that_always_give_0_are_no_directions(make_digits):
+    """128 units, of which 100 are dead."""
+    train, validation = make_digits(400), make_digits(200, seed=1)
+    torch.manual_seed(0)
+    model = nn.Sequential(mh.Normalize(), nn.Flatten(), nn.Linear(784, 128), nn.Linear(128, 10))
+    nn.init.zeros_(model[2].weight[28:])
+    nn.init.zeros_(model[2].bias[28:])
+    certainty = mh.fit_certainty(model.eval(), validation, train=train)
+    assert certainty.within.shape == (128, 14)
+    assert certainty.farthest > 0.05  # else nothing but rounding would be left of the lists
 
 
 def test_a_dead_layer_leaves_a_limit_that_can_be_divided_by(make_digits):

@@ -115,13 +115,18 @@ function softmax(logits, temperature) {
 }
 
 // The distance to the nearest of the typical training digits, as Certainty.distances in Python.
-function distance(centres, seen) {
+function distance({ centres, largest, within }, seen) {
   if (!centres) return 0;
   const length = Math.max(1e-12, Math.hypot(...seen));
+  const unit = seen.map((value) => value / length);
+  const width = within ? within.shape[1] : 0;
+  const along = new Float32Array(width); // how far it goes in each of the directions
+  unit.forEach((value, i) => along.forEach((_, k) => (along[k] += value * within.data[i * width + k])));
+  const moved = unit.map((value, i) => value - along.reduce((sum, far, k) => sum + far * within.data[i * width + k], 0));
   let nearest = Infinity;
-  for (let first = 0; first < centres.data.length; first += seen.length) {
+  for (let first = 0; first < centres.data.length; first += moved.length) {
     let square = 0;
-    for (let i = 0; i < seen.length; i++) square += (seen[i] / length - centres.data[first + i]) ** 2;
+    for (let i = 0; i < moved.length; i++) square += (moved[i] - largest * centres.data[first + i]) ** 2;
     nearest = Math.min(nearest, square);
   }
   return Math.sqrt(nearest);
@@ -139,7 +144,7 @@ async function unpacked(network, base64) {
   };
   let at = 4; // the first four bytes are room to turn a bfloat16 into a float32
   const tensors = network.layers.flatMap(({ weight, bias }) => [weight, bias]);
-  for (const tensor of [...tensors, network.centres]) {
+  for (const tensor of [...tensors, network.centres, network.within]) {
     if (!tensor) continue;
     const [bytes, read] = READERS[tensor.type];
     const count = tensor.shape.reduce((a, b) => a * b, 1);

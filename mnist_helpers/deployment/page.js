@@ -24,7 +24,7 @@ function inkOf(strokes, thickness) {
 function read(network, pixels) {
   const { logits, seen } = run(network, pixels);
   const probabilities = softmax(logits, network.temperature);
-  const far = distance(network.centres, seen);
+  const far = distance(network, seen);
   const [first, second] = [...logits.keys()].sort((a, b) => logits[b] - logits[a]);
   const top = probabilities[first];
   const sure = top >= network.threshold && far <= network.farthest;

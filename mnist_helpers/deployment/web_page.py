@@ -24,8 +24,8 @@ TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int
 def web_page(model: nn.Module, certainty: Certainty | None = None) -> str:
     """An HTML page with a pad to draw on and the model in it, in JavaScript.
 
-    The factors of convolutions and linear layers are stored as bfloat16, the centres of the
-    certainty in 8 bits, all else as float32.
+    The factors of convolutions and linear layers and the directions of the certainty are stored
+    as bfloat16, its centres in 8 bits, all else as float32.
 
     Args:
         model: a sequence of layers that `network.js` knows, from images `[N, 1, 28, 28]` to logits
@@ -50,8 +50,11 @@ def web_page(model: nn.Module, certainty: Certainty | None = None) -> str:
         "no_digit": min(certainty.no_digit, 2.0),
     }
     if certainty.centres is not None:
-        whole = (127 * certainty.centres.float()).round()
+        network["largest"] = largest = certainty.centres.abs().max().item() or 1.0
+        whole = (127 / largest * certainty.centres.float()).round()
         network["centres"] = _stored(whole, "int8", numbers)
+    if certainty.within is not None:
+        network["within"] = _stored(certainty.within, "bfloat16", numbers)
     packed = base64.b64encode(zlib.compress(bytes(4) + b"".join(numbers), 9)).decode()
     data = f'const NETWORK = {json.dumps(network)};\nconst WEIGHTS = "{packed}";\n'
     scripts = "\n".join(path.read_text(encoding="utf-8") for path in SCRIPTS)

@@ -90,7 +90,8 @@ def stored(page):
     described = [
         layer[name] for layer in network["layers"] for name in ("weight", "bias") if name in layer
     ]
-    for tensor in [*described, *([network["centres"]] if "centres" in network else [])]:
+    described += [network[name] for name in ("centres", "within") if name in network]
+    for tensor in described:
         kind = {"float32": "<f4", "bfloat16": "<u2", "int8": "i1"}[tensor["type"]]
         count = int(np.prod(tensor["shape"]))
         values = np.frombuffer(content, kind, count, at)
@@ -104,7 +105,8 @@ def stored(page):
 
 def test_a_page_holds_the_weights_the_limits_and_nothing_from_outside(sample):
     model = used("fast_99")
-    certainty = mh.Certainty(1.5, 0.75, torch.eye(128)[:30].half(), farthest=0.5, no_digit=0.9)
+    centres, within = torch.eye(128)[:30].half() / 2, torch.eye(128)[:, 50:53].half()
+    certainty = mh.Certainty(1.5, 0.75, centres, 0.5, 0.9, within)
     page = web_page(model, certainty)
     network, arrays = stored(page)
     kinds = [layer["kind"] for layer in network["layers"]]
@@ -113,11 +115,12 @@ def test_a_page_holds_the_weights_the_limits_and_nothing_from_outside(sample):
         *("flattenPixels", "linear", "scale", "relu", "linear"),
     ]
     weights = [weight for weight in model.parameters() if weight.ndim > 1]
-    for weight, array in zip(weights, [a for a in arrays[:-1] if a.ndim > 1], strict=True):
+    for weight, array in zip(weights, [a for a in arrays[:-2] if a.ndim > 1], strict=True):
         assert (weight.detach().bfloat16().float().numpy() == array).all()
-    assert (arrays[-1] == 127 * np.eye(128)[:30]).all()
+    assert (arrays[-2] == 127 * np.eye(128)[:30]).all()
+    assert (arrays[-1] == np.eye(128)[:, 50:53]).all()
     limits = [network[name] for name in ("temperature", "threshold", "farthest", "no_digit")]
-    assert limits == [1.5, 0.75, 0.5, 0.9]
+    assert [*limits, network["largest"]] == [1.5, 0.75, 0.5, 0.9, 0.5]
     assert len(page) < 400_000
     assert len(web_page(used("tiny"))) < 100_000
     assert not re.search(r"https?:|src=|@import|fetch\(|XMLHttp|import\(", page)
