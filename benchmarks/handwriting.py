@@ -30,7 +30,8 @@ from sklearn.datasets import load_digits
 from tables import fitted, one_line_errors, one_of, where
 
 Rows = Iterator[dict[str, Any]]
-MODEL, SEEDS, COUNT, PAGES = "fast_994", 5, 1_000, 50
+MODEL, SEEDS, COUNT = "fast_994", 5, 1_000
+PAGES, FEWER = 200, 50  # of each kind, for whole pages and for single digits
 CERTAINTY = "mnist_helpers.certainty"
 WAYS = {  # the part that the probability flags, centres of a digit, directions that count less
     "probability": (1.0, 100, 64),
@@ -170,16 +171,13 @@ def trained(digits: mh.Mnist, name: str = MODEL) -> Iterator[tuple[torch.nn.Modu
 
 def pages(digits: mh.Mnist, _: list[np.ndarray], first: int = 0) -> Rows:
     """Whole pages right, by kind, in per cent: a row for each seed of the model."""
-    numbers = range(first, first + PAGES)
-    made = {kind: [make_page(kind, number, digits.test) for number in numbers] for kind in KINDS}
-    found = {kind: [every(page.picture) for page in of_kind] for kind, of_kind in made.items()}
-    for seed, (model, certainty) in enumerate(trained(digits)):
-        for kind, of_kind in made.items():
-            read = [
-                written(model, certainty, one, kind in ONLY_SURE) if one else []
-                for one in found[kind]
-            ]
-            good = [right(*pair) for pair in zip(read, of_kind, strict=True)]
+    models = list(trained(digits))
+    for kind in KINDS:
+        made = [make_page(kind, first + number, digits.test) for number in range(PAGES)]
+        found = [every(page.picture) for page in made]
+        for seed, model in enumerate(models):
+            read = [written(*model, one, kind in ONLY_SURE) if one else [] for one in found]
+            good = [right(*pair) for pair in zip(read, made, strict=True)]
             value = 100 * statistics.mean(good)
             yield {"name": kind, "seed": seed, "value": round(value, 1), "unit": "%"}
 
@@ -209,7 +207,7 @@ def written(
 def not_sure(digits: mh.Mnist, _: list[np.ndarray]) -> Rows:
     """Digits of fresh pages with numbers alone: how many are not sure, how many sure and wrong."""
     kinds = [kind for kind in KINDS if kind not in ("touching digits", *ONLY_SURE)]
-    numbers = range(FRESH, FRESH + PAGES)
+    numbers = range(FRESH, FRESH + FEWER)
     made = [make_page(kind, n, digits.test) for kind in kinds for n in numbers]
     found = [every(page.picture) for page in made]
     for seed, (model, certainty) in enumerate(trained(digits)):
@@ -233,7 +231,7 @@ def not_sure(digits: mh.Mnist, _: list[np.ndarray]) -> Rows:
 
 def evidence(digits: mh.Mnist, _: list[np.ndarray]) -> Rows:
     """Of the digits and the letters on other pages: how many are how far, in limits, or low."""
-    kinds, numbers = ("printed words", "one row", "a phone number"), range(1_000, 1_000 + PAGES)
+    kinds, numbers = ("printed words", "one row", "a phone number"), range(1_000, 1_000 + FEWER)
     others = digits.train.split(1 / 12, seed=0)[1]
     made = [make_page(kind, number, others) for kind in kinds for number in numbers]
     pairs = [(page, marks) for page in made if (marks := every(page.picture))]

@@ -16,10 +16,10 @@ from mnist_helpers.handwriting.image_files import file_name
 from mnist_helpers.prediction import predict
 from torch import Tensor, nn
 
-NARROWEST, SURELY_ONE = 0.7, 1.3  # width by height: of what may be cut; of one digit, if sure
+NARROWEST, SURELY_ONE = 0.65, 1.3  # width by height: of what may be cut; of one digit, if sure
 # Prices: of a piece further than NEAR limits of distance, of each digit, of cutting at all; what a
 # digit may cost on average, with all that. Chosen on other pages than those of the table.
-STRANGE, NEAR, EACH, CUTTING, MOST_EACH = 16.0, 0.4, 2.0, 4.0, 10.0
+STRANGE, NEAR, EACH, CUTTING, MOST_EACH = 16.0, 0.3, 1.0, 3.0, 14.0
 WIDTHS, SPREAD = (0.42, 0.82), 0.2  # by height, of MNIST's ones and of the others: mean, deviation
 SPACE = 0.65  # of the height of the higher neighbour: a wider gap is a space
 # Evidence that marks which stand together are a number, not a word, like the natural logarithm of
