@@ -118,8 +118,8 @@ def fit_certainty(
     Raises:
         ValueError: there are no digits, or `flagged` is out of range.
     """
-    if not len(validation):
-        raise ValueError("no validation digits: the temperature is fitted on them")
+    if not len(validation) or (train is not None and not len(train)):
+        raise ValueError("no digits: give validation digits, and training digits or None")
     if not 0 <= flagged < 1:
         raise ValueError(f"flagged is {flagged}: it must be at least 0 and under 1")
     if train is None:

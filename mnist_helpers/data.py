@@ -3,6 +3,7 @@
 MNIST: Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits", 1998.
 """
 
+import operator
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,6 +38,9 @@ class DigitSet(Dataset[tuple[Tensor, int]]):
     name: str = "digits"
 
     def __post_init__(self) -> None:
+        for name, values in (("images", self.images), ("labels", self.labels)):
+            if not isinstance(values, Tensor):
+                raise DataError(f"{name} are a {type(values).__name__}; give a torch tensor")
         if self.images.dtype != torch.uint8 or self.images.shape[1:] != (1, 28, 28):
             found = f"{self.images.dtype} {list(self.images.shape)}"
             raise DataError(f"images are {found}; they must be torch.uint8 [N, 1, 28, 28]")
@@ -111,31 +115,52 @@ class DigitSet(Dataset[tuple[Tensor, int]]):
         float tensor in [0, 1].
 
         Raises:
-            DataError: the images are not 28x28, a tensor has colours, or a label is not 0 to 9.
+            DataError: there are none, an image is not 28x28, has colours (a tensor) or is partly
+                transparent, or a label is not 0 to 9.
         """
+        from torchvision.datasets import MNIST  # here: it takes more than a second to import
+
         name = name or type(dataset).__name__
-        data: Any = getattr(dataset, "data", None)
-        targets: Any = getattr(dataset, "targets", None)
         changes = ("transforms", "transform", "target_transform")
         plain = all(getattr(dataset, name, None) is None for name in changes)
-        whole = isinstance(data, Tensor) and isinstance(targets, Tensor) and targets.dim() == 1
-        if plain and whole and data.dtype == torch.uint8:
-            return cls(data.reshape(-1, 1, *data.shape[1:]), targets.long(), name)
-        images, labels = zip(*((_grey(image), int(label)) for image, label in dataset), strict=True)
+        if plain and getattr(type(dataset), "__getitem__", None) is MNIST.__getitem__:
+            return cls(dataset.data.unsqueeze(1), dataset.targets.long(), name)  # the same, faster
+        whole = hasattr(dataset, "__len__")  # more items than its length tells don't count
+        items = map(dataset.__getitem__, range(len(dataset))) if whole else dataset
+        images, labels = [], []
+        for image, label in items:
+            images.append(_grey(image))
+            labels.append(_whole(label))
+        if not labels:
+            raise DataError("the data set is empty")
         return cls(torch.stack(images), torch.tensor(labels), name)
 
 
 def _grey(image: Any) -> Tensor:
-    """One image as uint8 `[1, H, W]`."""
-    if not isinstance(image, Tensor):
+    """One image as uint8 `[1, 28, 28]`."""
+    if hasattr(image, "getchannel"):  # of Pillow, which need not be imported
         if image.mode[0] in "IF":
             raise DataError(f"images are of Pillow's mode {image.mode}: scale them to 0 to 255")
+        if np.array(image.convert("RGBA"))[..., 3].min() < 255:
+            raise DataError("images are partly transparent: paste them on a background first")
         image = torch.from_numpy(np.array(image.convert("L")))
+    elif not isinstance(image, Tensor):
+        raise DataError(f"images are a {type(image).__name__}; give PIL images or torch tensors")
+    if image.shape not in ((28, 28), (1, 28, 28)):
+        raise DataError(f"an image is {list(image.shape)}; all must be grey and [28, 28]")
     if image.is_floating_point():
         if not bool(((image >= 0) & (image <= 1)).all()):
-            raise DataError("float images must lie in [0, 1]: leave out any normalisation")
+            raise DataError("float images must lie in [0, 1]: divide by 255, don't normalise")
         image = (image * 255).round().to(torch.uint8)
-    return image.reshape(-1, *image.shape[-2:])
+    return image.reshape(1, 28, 28)
+
+
+def _whole(label: Any) -> int:
+    """A label that is a whole number."""
+    try:
+        return operator.index(label)
+    except (TypeError, RuntimeError):
+        raise DataError(f"a label is {label!r}; map your classes to 0 to 9 first") from None
 
 
 @dataclass(frozen=True)

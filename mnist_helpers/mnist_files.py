@@ -137,7 +137,7 @@ def _verified(name: str, content: bytes) -> Tensor:
     """The array in `content`, the bytes of the extracted file `name`, or DataError."""
     array = read_idx(content)
     if hashlib.sha256(content).hexdigest() != SHA256[name]:
-        raise DataError("its SHA-256 is not MNIST's")
+        raise DataError("its SHA-256 is not MNIST's; other data goes to DigitSet.from_dataset")
     return array
 
 

@@ -20,6 +20,8 @@ def predict(model: nn.Module, images: Tensor, temperature: float = 1.0) -> Tenso
         DataError: the images have another shape, type or range.
         ValueError: the temperature is not positive.
     """
+    if not isinstance(images, Tensor):
+        raise DataError(f"images are a {type(images).__name__}; give a torch tensor")
     if images.dim() != 4 or images.shape[1:] != (1, 28, 28):
         raise DataError(f"images are {list(images.shape)}; they must be [N, 1, 28, 28]")
     if images.is_floating_point():

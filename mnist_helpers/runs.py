@@ -12,7 +12,7 @@ import torch
 from mnist_helpers.certainty import Certainty
 from mnist_helpers.data import DigitSet
 from mnist_helpers.device import versions
-from mnist_helpers.evaluation import Report
+from mnist_helpers.evaluation import Report, lay_out
 from mnist_helpers.files import (
     CheckpointError,
     damage_named,
@@ -148,7 +148,7 @@ def load_run(run_dir: str | Path, model: nn.Module | None = None) -> tuple[nn.Mo
             ) from error
     load_weights(model, weights, str(folder))
     # The layout of `fit`: another one adds up in another order, to other last digits.
-    model = model.to("cpu", memory_format=torch.channels_last)  # type: ignore[call-overload]
+    lay_out(model, torch.device("cpu"))
     return model.eval(), run
 
 

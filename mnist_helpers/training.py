@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from mnist_helpers.data import DigitSet
 from mnist_helpers.device import RecipeError, resolve_device
-from mnist_helpers.evaluation import loss_and_accuracy, predict_logits
+from mnist_helpers.evaluation import lay_out, loss_and_accuracy, predict_logits
 from mnist_helpers.files import CheckpointError, load_weights
 from mnist_helpers.history import EpochRecord, History
 from mnist_helpers.recipes import Recipe, learning_rate_at
@@ -106,8 +106,8 @@ class _Fit:
         if not len(validation):
             raise ValueError("validation must hold at least one digit")
         check_sizes(model, train, recipe)
-        # Convolutions and pooling are faster when the channels of a pixel lie side by side.
-        model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        _check_model(model, train)
+        lay_out(model, device)
         self.trainer, self.recipe = Trainer(model, recipe), recipe
         self._steps = recipe.epoch_of(len(train))[1]
         self.history = History(str(device), self.trainer.precision)
@@ -215,6 +215,17 @@ def _bar(total: int, title: str, verbose: bool) -> Any:
     live = sys.stderr.isatty() or "ipykernel" in sys.modules
     hidden = not verbose or not live or bool(os.environ.get("TQDM_DISABLE"))
     return tqdm(total=total, desc=title, leave=False, disable=hidden)
+
+
+def _check_model(model: nn.Module, train: DigitSet) -> None:
+    """ValueError if the model gives no ten numbers for a digit."""
+    try:
+        given = list(predict_logits(model, train.images[:1]).shape)
+    except RuntimeError as error:
+        why = f"the model fails on uint8 images [N, 1, 28, 28]: {error}"
+        raise ValueError(f"{why}; is its first layer mnist_helpers.Normalize?") from error
+    if given != [1, 10]:
+        raise ValueError(f"the model gives {given} for one image; it must give ten logits, [1, 10]")
 
 
 def check_sizes(model: nn.Module, train: DigitSet, recipe: Recipe) -> None:

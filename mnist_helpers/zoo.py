@@ -151,7 +151,8 @@ ZOO = {
 def load_or_train(name: str, digits: Mnist, run_dir: str | Path) -> nn.Module:
     """The model `name` that was trained and saved in `run_dir`; else train it now, and say so.
 
-    A saved run counts if it is finished and was made with today's recipe. Training takes the
+    A saved run counts if it is finished and was made with today's recipe, on whatever data: give
+    each data set a folder of its own. Training takes the
     training digits less one in twelve for validation, as 03_training.ipynb does.
 
     Raises:

@@ -18,6 +18,7 @@ def linked_files() -> list[Path]:
     return [
         ROOT / "README.md",
         ROOT / "CONTRIBUTING.md",
+        ROOT / "docs" / "blocked_download.md",
         *sorted(ROOT.glob("notebooks/**/[0-9][0-9]_*.ipynb")),
     ]
 
@@ -34,7 +35,7 @@ def with_links(text: str, ref: str = "main") -> str:
         ),
         rf"(mybinder\.org/v2/gh/){part}/{part}/[^/\s)?\"\\]+": rf"\g<1>{slug}/{ref}",
         r"git\+https://[^\s\"\\]+": f"git+{address}@{ref}",
-        r"git clone https://\S+": f"git clone {address}",
+        r"git clone https://\S+\ncd \S+": f"git clone {address}\ncd {slug.split('/')[-1]}",
         rf"https://github\.com/{part}/{part}/(actions|issues)": rf"{address}/\1",
     }
     for pattern, replacement in changes.items():

@@ -76,7 +76,7 @@ def test_a_model_without_mistakes_gets_a_temperature_all_the_same():
 
 def test_no_digits_and_nonsense_are_refused():
     model, digits = made(1.0)
-    with pytest.raises(ValueError, match="no validation digits"):
+    with pytest.raises(ValueError, match="no digits: give validation digits"):
         mh.fit_certainty(model, digits.select(torch.arange(0)))
     for flagged in (-0.1, 1.0, math.nan):
         with pytest.raises(ValueError, match="flagged"):

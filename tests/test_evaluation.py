@@ -103,8 +103,10 @@ def test_a_report_in_words():
 
 @pytest.mark.parametrize("labels", [0, 3, 5])
 def test_labels_must_be_as_many_as_logits_and_some(labels, make_digits, make_tiny):
-    with pytest.raises(ValueError, match=f"{labels} labels for {labels and 4} logits"):
+    with pytest.raises(ValueError, match=rf"{labels} labels for logits \[{labels and 4}, 10"):
         mh.evaluation.report_on(torch.zeros(labels and 4, 10), torch.zeros(labels).long(), "made")
+    with pytest.raises(ValueError, match="ten logits"):
+        mh.evaluation.report_on(torch.zeros(4, 26), torch.zeros(4).long(), "letters")
     with pytest.raises(ValueError, match="0 labels"):
         mh.evaluate(make_tiny(), make_digits(10).select(torch.arange(0)))
 

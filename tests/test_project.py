@@ -108,8 +108,9 @@ def test_no_generated_file_over_a_megabyte():
 def test_the_readmes_example_of_an_own_data_set_runs(monkeypatch, tmp_path, sample):
     import torchvision.datasets
 
-    class FakeFashion:
+    class FakeFashion(torchvision.datasets.MNIST):
         def __init__(self, root, train, download):
+            self.transform = self.target_transform = None
             self.data = sample.train.images[:240].squeeze(1)
             self.targets = sample.train.labels[:240]
 

@@ -1,6 +1,7 @@
 """training.py: fit() against a loop written here, and how it stops, fails and goes on."""
 
 import contextlib
+import copy
 import dataclasses
 import functools
 import re
@@ -270,6 +271,48 @@ def test_a_set_without_digits_is_refused(digits, make_tiny):
             fit(make_tiny(), *pair, PLAIN)
 
 
+class Viewing(nn.Module):
+    """As most tutorials have it: `view`, which needs the usual layout of memory."""
+
+    def __init__(self):
+        super().__init__()
+        self.normalize, self.conv, self.linear = (
+            mh.Normalize(),
+            nn.Conv2d(1, 3, 5),
+            nn.Linear(1728, 10),
+        )
+
+    def forward(self, images):
+        return self.linear(self.conv(self.normalize(images)).view(-1, 1728))
+
+
+def test_a_model_that_calls_view_is_trained_and_loaded(digits, tmp_path):
+    torch.manual_seed(0)
+    model = Viewing()
+    flattened = nn.Sequential(
+        mh.Normalize(), *map(copy.deepcopy, (model.conv, nn.Flatten(), model.linear))
+    )
+    history = fit(model, *digits, PLAIN)
+    fit(flattened, *digits, PLAIN)
+    mh.save_run(tmp_path, model, PLAIN, None, history)
+    loaded = mh.load_run(tmp_path, Viewing())[0]
+    logits = mh.evaluation.predict_logits(flattened, digits[1].images)
+    for trained in (model, loaded):
+        torch.testing.assert_close(mh.evaluation.predict_logits(trained, digits[1].images), logits)
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ((nn.Flatten(), nn.Linear(784, 10)), "is its first layer mnist_helpers.Normalize?"),
+        ((mh.Normalize(), nn.Flatten(), nn.Linear(784, 5)), "must give ten logits"),
+    ],
+)
+def test_a_model_that_takes_no_bytes_or_gives_no_ten_logits_is_refused(digits, layers, message):
+    with pytest.raises(ValueError, match=message):
+        fit(nn.Sequential(*layers), *digits, PLAIN)
+
+
 # Which images it sees
 
 
@@ -321,8 +364,8 @@ def test_training_sees_each_batch_changed_and_validation_as_it_is(digits, make_t
             expected.append(images)
     assert all(map(torch.equal, batches, expected))
     assert len(batches) == len(expected)
-    assert len(others) == 2
-    assert all(torch.equal(images, validation.images) for images in others)
+    assert [len(images) for images in others] == [1, 2, 30, 30]  # first, the model is tried
+    assert all(torch.equal(images, validation.images) for images in others[2:])
     after = [tensor for part in digits for tensor in (part.images, part.labels)]
     assert all(map(torch.equal, after, before))  # the given digits are not changed
 
@@ -673,7 +716,8 @@ def test_a_run_cannot_go_on_with_fewer_epochs(digits, make_tiny, tmp_path):
 
 def test_a_checkpoint_of_other_shapes_cannot_go_on(digits, tmp_path):
     def wide(width):
-        return nn.Sequential(mh.Normalize(), nn.Flatten(), nn.Linear(784, width))
+        layers = nn.Linear(784, width), nn.Linear(width, 10)
+        return nn.Sequential(mh.Normalize(), nn.Flatten(), *layers)
 
     fit(wide(10), *digits, PLAIN, run_dir=tmp_path)
     with pytest.raises(mh.CheckpointError, match="does not fit"):
