@@ -125,8 +125,9 @@ class DigitSet(Dataset[tuple[Tensor, int]]):
         plain = all(getattr(dataset, name, None) is None for name in changes)
         if plain and getattr(type(dataset), "__getitem__", None) is MNIST.__getitem__:
             return cls(dataset.data.unsqueeze(1), dataset.targets.long(), name)  # the same, faster
-        whole = hasattr(dataset, "__len__")  # more items than its length tells don't count
-        items = map(dataset.__getitem__, range(len(dataset))) if whole else dataset
+        items = dataset
+        if hasattr(dataset, "__len__") and not hasattr(dataset, "__iter__"):  # as a DataLoader does
+            items = map(dataset.__getitem__, range(len(dataset)))
         images, labels = [], []
         for image, label in items:
             images.append(_grey(image))

@@ -39,7 +39,8 @@ class Recipe:
         patience: stop when so many epochs in a row brought no better validation; None: never.
         keep: the weights in the model at the end: `best` on validation (highest accuracy, then
             lowest loss), or `last`.
-        precision: `float32`, `bfloat16` (autocast), or `auto`: bfloat16 where the device has it.
+        precision: `float32`, `bfloat16` (autocast), or `auto`: bfloat16 where the
+            device has it; on a CPU not for very small steps.
         seed: of the order of the images, of dropout and augmentation, 0 to 2**32 - 1.
 
     Raises:
@@ -174,6 +175,7 @@ def epoch_seed(seed: int, epoch: int) -> int:
     """The seed of one epoch, counted from 0: no epoch depends on the random state before it.
 
     So a run can stop after any epoch and go on later with exactly the numbers that it would have
-    drawn. Different for every pair with less than 10,000 epochs.
+    drawn. Different for every pair with less than 10,000 epochs and
+    a seed under 429,000 (of a seed, torch takes 32 bits).
     """
     return seed * 10_000 + epoch

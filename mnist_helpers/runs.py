@@ -74,9 +74,8 @@ def save_run(
 ) -> None:
     """Write `model.safetensors`, `run.json`, `history.csv` and `metrics.json` into `run_dir`.
 
-    Files of those names are replaced. Without a report there is no `metrics.json`: give one to
-    `save_report` later. The weights are saved as they are in `model`, a `certainty` as part of
-    the run, its tensors in `centres.safetensors`.
+    Files of those names are replaced. Without a report there is no `metrics.json`: `save_report`
+    adds it. Weights are saved as they are in `model`, a `certainty` in `centres.safetensors`, too.
 
     Raises:
         CheckpointError: the folder cannot be written.
@@ -85,11 +84,12 @@ def save_run(
     run = _describe(model, recipe, history, finished=not history.interrupted)
     content = tensor_file(model.state_dict(), {"model": run["model"]})
     run["weights_sha256"] = hashlib.sha256(content).hexdigest()
+    epochs = history.to_frame().to_csv(index=False).encode()  # first: pandas is slow to import
     write_whole(folder / WEIGHTS, content)
     for name in (RUN, METRICS):  # of a run before: they don't fit from here on
         (folder / name).unlink(missing_ok=True)
     run["certainty"] = certainty.save(folder) if certainty else None
-    write_whole(folder / "history.csv", history.to_frame().to_csv(index=False).encode())
+    write_whole(folder / "history.csv", epochs)
     write_json(folder / RUN, run)
     if report is not None:
         save_report(folder, report)

@@ -46,12 +46,12 @@ def fit(
         recipe: how to train.
         device: `auto`, `cpu`, `cuda` or `mps`.
         run_dir: where a checkpoint is kept after every epoch, in place of a saved run. None: none.
-        resume: go on from the checkpoint in `run_dir`, bit-exact on the CPU. The recipe must be
-            the checkpoint's; only `epochs` may have grown, under a schedule that ignores it.
+        resume: go on from the checkpoint in `run_dir`, bit-exact on the same CPU. The recipe must
+            be the checkpoint's; only `epochs` may have grown, under a schedule that ignores it.
         verbose: print a line an epoch and the time, and show a bar in a terminal or notebook.
         log_every: print a line every so many batches, `verbose` or not: loss and accuracy of the
             epoch so far.
-        after_epoch: called with the model, in training mode, after each epoch trained here and
+        after_epoch: called with the model, in evaluation mode, after each epoch trained here and
             its checkpoint; for example to keep the weights.
 
     Raises:

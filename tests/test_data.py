@@ -11,7 +11,7 @@ import pytest
 import torch
 from mnist_helpers import mnist_files
 from PIL import Image
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from torchvision.datasets import MNIST
 
 pytestmark = pytest.mark.usefixtures("no_variables", "quick_sample")
@@ -161,7 +161,21 @@ def to_float(image):
     return torch.from_numpy(np.array(image)).float().unsqueeze(0) / 255
 
 
+class Stream(IterableDataset):
+    """Knows how many items come, but gives them in order only."""
+
+    def __init__(self, *tensors):
+        self.items = TensorDataset(*tensors)
+
+    def __len__(self):
+        return len(self.items)
+
+    def __iter__(self):
+        return iter(self.items)
+
+
 FORMS = {
+    "a stream": Stream,
     "whole tensors": lambda images, labels: Torchvision(images, labels.int()),
     "with a transform": lambda images, labels: Torchvision(
         images.flip(1), labels, lambda image: to_float(image).flip(1)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from mnist_helpers.data import DigitSet
 from mnist_helpers.device import resolve_device
-from mnist_helpers.evaluation import predict_logits
+from mnist_helpers.evaluation import lay_out, predict_logits
 from mnist_helpers.recipes import Recipe
 from mnist_helpers.trainer import Trainer, check_finite
 from mnist_helpers.training import check_sizes
@@ -33,8 +33,8 @@ class SpeedRun:
         self, build: Callable[..., nn.Module], recipe: Recipe, device: str | torch.device = "auto"
     ) -> None:
         self.build, self.recipe, self.device = build, recipe, resolve_device(device)
-        model = build(seed=recipe.seed)
-        self.model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = build(seed=recipe.seed)
+        lay_out(self.model, self.device)
         self.trainer = Trainer(self.model, recipe)
         if self.device.type == "cuda":
             size = recipe.batch_size

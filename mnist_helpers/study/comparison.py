@@ -17,12 +17,12 @@ def prediction_interval(values: Sequence[float], confidence: float = 0.95) -> tu
     """Where one more run is expected, (low, high), by Student's t distribution.
 
     The runs are taken as independent and normal: then the next one lies inside with the probability
-    `confidence`. NaN for fewer than two values.
+    `confidence`. NaN for fewer than two values, or if all are alike: they would seem to be sure.
 
     Source: G. J. Hahn and W. Q. Meeker, "Statistical intervals", 1991.
     """
     n = len(values)
-    if n < 2:
+    if len(set(values)) < 2:
         return math.nan, math.nan
     half = t.ppf((1 + confidence) / 2, n - 1) * np.std(values, ddof=1) * math.sqrt(1 + 1 / n)
     return float(np.mean(values) - half), float(np.mean(values) + half)

@@ -25,8 +25,7 @@ def test_the_interval_of_one_run_by_hand_and_without_spread():
     half = 4.30265 * math.sqrt(4 / 3)
     found = mh.study.prediction_interval([1, 2, 3])
     assert found == pytest.approx((2 - half, 2 + half), abs=1e-4)
-    assert mh.study.prediction_interval([0.5, 0.5]) == (0.5, 0.5)
-    for few in ([], [0.99]):
+    for few in ([], [0.99], [0.5, 0.5]):  # two runs that are alike by chance are not sure
         assert all(math.isnan(end) for end in mh.study.prediction_interval(few))
 
 
