@@ -336,6 +336,12 @@ def test_the_zoo_has_the_five_published_models_in_order_and_then_our_own():
     assert all(mh.ZOO[name] is entry for name, entry in mh.PUBLISHED.items())
 
 
+@pytest.mark.parametrize("name", mh.ZOO)
+def test_each_model_normalises_at_its_front(name):
+    kinds = [type(layer) for layer in mh.ZOO[name].build()]
+    assert kinds[kinds[0] is mh.models.Crop] is mh.Normalize
+
+
 @pytest.mark.parametrize("name", STATED)
 def test_recipe_and_claim_are_the_published_ones_where_they_are_stated(name):
     entry, (accuracy, epochs) = mh.ZOO[name], CLAIMS[name]
