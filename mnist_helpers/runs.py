@@ -185,10 +185,10 @@ class State:
         info = {
             **self.identity,
             "epochs": [asdict(record) for record in self.history.epochs],
-            "step_losses": self.history.step_losses,
             "run": _describe(self.model, self.recipe, self.history, finished=False),
         }
-        tensors = {f"model/{name}": value for name, value in self.model.state_dict().items()}
+        tensors = {"step_losses": torch.tensor(self.history.step_losses, dtype=torch.float64)}
+        tensors |= {f"model/{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"best/{name}": value for name, value in self.best_weights.items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             for name, value in state.items():
@@ -207,7 +207,7 @@ class State:
         self._check_fits(info, path)
         with damage_named(path):
             self.history.epochs = [EpochRecord(**record) for record in info["epochs"]]
-            self.history.step_losses = info["step_losses"]
+            self.history.step_losses = info.get("step_losses") or tensors["step_losses"].tolist()
             load_weights(self.model, _under("model/", tensors), str(path))
             self.best_weights = _under("best/", tensors)
             self._restore_optimizer(_under("optimizer/", tensors))
