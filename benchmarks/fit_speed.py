@@ -101,8 +101,10 @@ def main() -> None:
                 rows.append({"name": f"{name}, {how}", "seed": seed, **result})
                 print(rows[-1], flush=True)
     table = "fit" if options.device == "cpu" else f"fit on {options.device}"
-    for name in dict.fromkeys(row["name"] for row in rows):  # rows of other models stay
-        measured(table, [row for row in rows if row["name"] == name], options.device, name=name)
+    if options.models:
+        print("not kept: seconds of other models, of another day, would stand beside them")
+        return
+    measured(table, rows, options.device)
     print(f"{torch.get_num_threads()} threads, {mh.versions()}, {options.rounds} rounds")
     print(fit_speed(table))
 

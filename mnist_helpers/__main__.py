@@ -199,7 +199,7 @@ def evaluate(
     digits, robust = mh.load_mnist(data_dir, source), mh.robustness
     errors = robust.corruption_errors(network, digits.test, mnist_c) if corrupted else None
     if not run.finished:
-        print(f"No saved run, a checkpoint: the best weights of its first {run.epochs} epochs.")
+        print(f"Stopped, or not saved yet: a run of {run.epochs} epochs so far.")
     print(mh.evaluate(network, digits.test))
     if errors is not None:
         print(f"\n{robust.corruption_lines(errors)}")

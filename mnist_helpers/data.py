@@ -123,7 +123,11 @@ class DigitSet(Dataset[tuple[Tensor, int]]):
         name = name or type(dataset).__name__
         changes = ("transforms", "transform", "target_transform")
         plain = all(getattr(dataset, name, None) is None for name in changes)
-        if plain and getattr(type(dataset), "__getitem__", None) is MNIST.__getitem__:
+        own = [
+            getattr(type(dataset), name, None) for name in ("__getitem__", "__len__", "__iter__")
+        ]
+        theirs = own == [MNIST.__getitem__, MNIST.__len__, None]
+        if plain and theirs and len(dataset) and isinstance(dataset.targets, Tensor):
             return cls(dataset.data.unsqueeze(1), dataset.targets.long(), name)  # the same, faster
         items = dataset
         if hasattr(dataset, "__len__") and not hasattr(dataset, "__iter__"):  # as a DataLoader does

@@ -49,7 +49,8 @@ def predict_logits(model: nn.Module, images: Tensor, batch_size: int = 1_000) ->
 def lay_out(model: nn.Module, device: torch.device) -> None:
     """Move a model to a device, the channels of a pixel side by side, which makes it faster.
 
-    A model that calls `view` after a convolution fails in that layout, and keeps the usual one.
+    A model that fails so (tried in evaluation mode), since it calls `view` after a convolution,
+    keeps the usual layout.
     """
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     try:

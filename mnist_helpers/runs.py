@@ -75,7 +75,7 @@ def save_run(
     """Write `model.safetensors`, `run.json`, `history.csv` and `metrics.json` into `run_dir`.
 
     Files of those names are replaced. Without a report there is no `metrics.json`: `save_report`
-    adds it. Weights are saved as they are in `model`, a `certainty` in `centres.safetensors`, too.
+    adds it. Weights are saved as in `model`, the centres of a `certainty` in `centres.safetensors`.
 
     Raises:
         CheckpointError: the folder cannot be written.

@@ -57,6 +57,7 @@ def fit(
     Raises:
         TrainingDiverged: the loss is NaN or infinite; the model gets its best weights so far back.
         CheckpointError: the checkpoint cannot be written, or not be resumed from.
+        ValueError: there are no digits, or the model gives no ten logits for one.
         RecipeError: there is no such device, `log_every` is under 1, or a batch would hold one
             image where batch normalisation needs two.
     """
@@ -105,8 +106,8 @@ class _Fit:
     ) -> None:
         if not len(validation):
             raise ValueError("validation must hold at least one digit")
+        _check_model(model)
         check_sizes(model, train, recipe)
-        _check_model(model, train)
         lay_out(model, device)
         self.trainer, self.recipe = Trainer(model, recipe), recipe
         self._steps = recipe.epoch_of(len(train))[1]
@@ -217,13 +218,15 @@ def _bar(total: int, title: str, verbose: bool) -> Any:
     return tqdm(total=total, desc=title, leave=False, disable=hidden)
 
 
-def _check_model(model: nn.Module, train: DigitSet) -> None:
+def _check_model(model: nn.Module) -> None:
     """ValueError if the model gives no ten numbers for a digit."""
     try:
-        given = list(predict_logits(model, train.images[:1]).shape)
-    except RuntimeError as error:
+        given = list(predict_logits(model, torch.zeros(1, 1, 28, 28, dtype=torch.uint8)).shape)
+    except (AttributeError, RuntimeError, TypeError) as error:
         why = f"the model fails on uint8 images [N, 1, 28, 28]: {error}"
-        raise ValueError(f"{why}; is its first layer mnist_helpers.Normalize?") from error
+        bytes_as_they_are = "Byte" in why or "unsigned char" in why
+        mend = "; begin with mnist_helpers.Normalize" if bytes_as_they_are else ""
+        raise ValueError(f"{why}{mend}") from error
     if given != [1, 10]:
         raise ValueError(f"the model gives {given} for one image; it must give ten logits, [1, 10]")
 

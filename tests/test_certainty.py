@@ -78,6 +78,8 @@ def test_no_digits_and_nonsense_are_refused():
     model, digits = made(1.0)
     with pytest.raises(ValueError, match="no digits: give validation digits"):
         mh.fit_certainty(model, digits.select(torch.arange(0)))
+    with pytest.raises(ValueError, match="training digits or None"):
+        mh.fit_certainty(model, digits, train=digits.select(torch.arange(0)))
     for flagged in (-0.1, 1.0, math.nan):
         with pytest.raises(ValueError, match="flagged"):
             mh.fit_certainty(model, digits, flagged)

@@ -486,7 +486,7 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_end(tmp_path, trained, start,
         [line] = err.splitlines()
         assert "--resume" in line
     assert not (out / "run.json").exists()
-    assert "No saved run, a checkpoint" in done("evaluate", out, *SAMPLE)
+    assert "Stopped, or not saved yet" in done("evaluate", out, *SAMPLE)
 
     done(*TRAIN, "--resume", "--out", out)
     straight, _ = trained

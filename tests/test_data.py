@@ -147,9 +147,6 @@ class Part(Torchvision):
     def __len__(self):
         return len(self.data) - 5
 
-    def __getitem__(self, index):
-        return super().__getitem__(index % len(self.data))
-
 
 class Plain(Torchvision):
     """Without `transforms`, which torchvision's have beside `transform`."""
@@ -255,8 +252,17 @@ def test_from_dataset_refuses_labels_that_are_no_digits(label):
 def test_from_dataset_refuses_an_empty_set_and_a_digit_set_what_is_no_tensor():
     with pytest.raises(mh.DataError, match="empty"):
         mh.DigitSet.from_dataset([])
-    with pytest.raises(mh.DataError, match="images are a ndarray"):
-        mh.DigitSet(np.zeros((1, 1, 28, 28), np.uint8), torch.zeros(1, dtype=torch.int64))
+    images, labels = torch.zeros(1, 1, 28, 28, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64)
+    for name, pair in (("images", (images.numpy(), labels)), ("labels", (images, labels.numpy()))):
+        with pytest.raises(mh.DataError, match=f"{name} are a ndarray"):
+            mh.DigitSet(*pair)
+
+
+def test_from_dataset_takes_torchvisions_own_at_once(make_digits, monkeypatch):
+    digits = make_digits(12)
+    monkeypatch.setattr(mh.data, "_grey", None)  # not image by image
+    taken = mh.DigitSet.from_dataset(Torchvision(digits.images[:, 0], digits.labels.int()))
+    assert torch.equal(taken.images, digits.images)
 
 
 # IDX files

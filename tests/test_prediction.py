@@ -24,6 +24,7 @@ def test_probabilities_are_the_softmax_of_the_logits(make_digits):
 @pytest.mark.parametrize(
     ("images", "message"),
     [
+        (torch.zeros(1, 1, 28, 28).numpy(), "a ndarray"),
         (torch.zeros(28, 28), r"\[28, 28\]"),
         (torch.zeros(1, 28, 28), r"\[1, 28, 28\].*\[N, 1, 28, 28\]"),
         (torch.zeros(2, 3, 28, 28), r"\[2, 3, 28, 28\]"),

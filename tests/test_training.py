@@ -304,8 +304,14 @@ def test_a_model_that_calls_view_is_trained_and_loaded(digits, tmp_path):
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        ((nn.Flatten(), nn.Linear(784, 10)), "is its first layer mnist_helpers.Normalize?"),
+        ((nn.Flatten(), nn.Linear(784, 10)), "begin with mnist_helpers.Normalize"),
+        (
+            (nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(784, 10)),
+            "begin with mnist_helpers.Normalize",
+        ),
         ((mh.Normalize(), nn.Flatten(), nn.Linear(784, 5)), "must give ten logits"),
+        ((mh.Normalize(), nn.Flatten(), nn.Linear(783, 10)), r"783x10\)$"),
+        ((mh.Normalize(), nn.Flatten(), nn.LSTM(784, 10)), "the model fails on uint8 images"),
     ],
 )
 def test_a_model_that_takes_no_bytes_or_gives_no_ten_logits_is_refused(digits, layers, message):

@@ -15,6 +15,7 @@ import mnist_helpers as mh
 import pytest
 import torch
 from mnist_helpers import device
+from torch import nn
 
 BUILD = mh.ZOO["fast_99"].build
 RECIPE = dataclasses.replace(
@@ -39,7 +40,21 @@ def assert_equal_weights(first, second):
 
 # A race and fit
 
+
+class View(nn.Module):
+    """As most tutorials flatten, which needs the usual layout of memory."""
+
+    def forward(self, values):
+        return values.view(len(values), -1)
+
+
+def viewing(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(mh.Normalize(), nn.Conv2d(1, 3, 5), View(), nn.Linear(1728, 10))
+
+
 RACES = {
+    "a model that calls view": (viewing, {}),
     "uneven batches": (BUILD, {}),
     "bfloat16, options": (
         functools.partial(mh.ZOO["lenet"].build, batch_norm=True, dropout=True),
