@@ -37,12 +37,10 @@ class Run:
     """What `run.json` says of a saved run, and its metrics.
 
     Attributes:
-        model: name of the model.
-        parameters: how many weights it has.
-        recipe: the fields of its `Recipe`.
-        epochs: how many epochs were trained.
+        model: name of the model. parameters: how many weights it has.
+        recipe: the fields of its `Recipe`. epochs: how many were trained.
         finished: False for a run that was stopped and can be resumed.
-        device: where it was trained. precision: in what, `float32` or `bfloat16`.
+        device: where it was trained. precision: `float32`, `bfloat16`, or one then the other.
         train_seconds: wall time of all epochs.
         versions: of Python, torch and this package.
         certainty: temperature and limits of its answers; None if they were not fitted.
@@ -211,6 +209,8 @@ class State:
             load_weights(self.model, _under("model/", tensors), str(path))
             self.best_weights = _under("best/", tensors)
             self._restore_optimizer(_under("optimizer/", tensors))
+            ways = [*info["run"]["precision"].split(", then "), self.history.precision]
+            self.history.precision = ", then ".join(dict.fromkeys(ways))
 
     def _restore_optimizer(self, tensors: Mapping[str, Tensor]) -> None:
         weights = self.optimizer.param_groups[0]["params"]

@@ -682,6 +682,18 @@ def test_another_recipe_model_or_data_cannot_go_on(make_digits, tmp_path, change
     assert (tmp_path / CHECKPOINT).read_bytes() == checkpoint
 
 
+def test_a_run_that_goes_on_in_another_precision_tells_both(digits, tmp_path, monkeypatch):
+    build, recipe = mh.ZOO["two_conv"].build, dataclasses.replace(PLAIN, precision="auto")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
+    model = build()
+    with stopped_at(model, step=6):
+        fit(model, *digits, recipe, run_dir=tmp_path)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict, raising=False)
+    history = fit(build(), *digits, recipe, run_dir=tmp_path, resume=True)
+    assert history.precision == "bfloat16, then float32"
+    assert mh.load_run(tmp_path)[1].precision == history.precision
+
+
 def test_a_checkpoint_of_an_older_version_goes_on_as_one_without_the_new(digits, tmp_path):
     recipe = dataclasses.replace(PLAIN, epochs=3, schedule="one_cycle")
     whole, stopped, rest = DROPOUT(), DROPOUT(), DROPOUT(seed=99)
