@@ -8,6 +8,8 @@ setting (`twin`). The settings take turns. Seconds are those of one `fit` after 
 digits of an epoch below. Rows go to mnist_helpers/results/speed.csv, table `busy`.
 
     python benchmarks/busy.py [--rounds 3] [--settings 300000 2000] [--beside alone]
+
+With other settings or conditions than all, the figures are printed, not kept.
 """
 
 import argparse

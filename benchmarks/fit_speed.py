@@ -78,7 +78,8 @@ def measure(name: str, how: str, seed: int, device: str) -> dict[str, float]:
 def main() -> None:
     """Measure in turn, print seconds and ratios."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("models", nargs="*", type=one_of(mh.PUBLISHED), metavar="MODEL")
+    some = "default: all five; what is measured of some is printed, not kept"
+    parser.add_argument("models", nargs="*", type=one_of(mh.PUBLISHED), metavar="MODEL", help=some)
     parser.add_argument("--rounds", type=positive, default=5, help="how often, with other seeds")
     parser.add_argument("--device", type=device, default="cpu")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)

@@ -28,10 +28,12 @@ def test_a_new_address_reaches_every_kind_of_link(monkeypatch, tmp_path):
     (tmp_path / "pyproject.toml").write_text(new, encoding="utf-8")
     monkeypatch.setattr(links, "ROOT", tmp_path)
     old = PROJECT["urls"]["Repository"].removeprefix("https://github.com/")
-    for path in (ROOT / "README.md", ROOT / "notebooks" / "01_data.ipynb"):
+    text_files = ROOT / "README.md", ROOT / "docs" / "blocked_download.md"
+    for path in (*text_files, ROOT / "notebooks" / "01_data.ipynb"):
         changed = links.with_links(path.read_text(encoding="utf-8"))
         assert "someone/lessons" in changed
         assert old not in changed
+        assert f"cd {old.split('/')[1]}" not in changed
 
 
 def test_conda_and_pip_ask_for_the_same():
